@@ -230,6 +230,15 @@ class Goodput:
     lost: Mapping[str, float] = field(default_factory=dict)  # startup, evaluation, checkpoint, stall, rework, other
 
 
+class CurvePoint(NamedTuple):
+    """One point of the run's curve over steps, thinned so that a run has at most a few hundred at stable steps."""
+
+    step: int
+    loss: float | None = None  # as the log shows it
+    step_time_s: float | None = None
+    mfu_ratio: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything a scrape or a report tells about one run, taken at one moment."""
@@ -268,6 +277,7 @@ class Snapshot:
     goodput: Goodput | None = None
     comparison: Comparison | None = None
     target_loss: float | None = None  # the user's goal
+    curve: tuple[CurvePoint, ...] = ()  # of the current run, ascending steps
     events: tuple[Event, ...] = ()  # of the current run, oldest first, the last few hundred
     event_counts: Mapping[tuple[str, Severity], int] = field(default_factory=dict)  # never falls
     active: Mapping[str, Severity] = field(default_factory=dict)  # open conditions
