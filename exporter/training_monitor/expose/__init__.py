@@ -1,0 +1,1 @@
+"""Shows snapshots to Prometheus: the metric catalogue, the text formats, the web server."""
