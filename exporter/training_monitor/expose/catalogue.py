@@ -133,10 +133,9 @@ def _top(counts: Iterable[tuple[str, int]]) -> Iterator[tuple[tuple[str, ...], i
 
 _KIND_SEVERITIES = tuple(((kind, sev.label), (kind, sev)) for kind in KINDS for sev in Severity)
 
-Run = Metric[Snapshot]
 #: About one run; label `run`.
-RUN: tuple[Run, ...] = (
-    Run(
+RUN: tuple[Metric[Snapshot], ...] = (
+    Metric(
         "training_run_info",
         "info",
         "What the log says about the run; always 1. Empty labels: the log does not say.",
@@ -154,73 +153,75 @@ RUN: tuple[Run, ...] = (
             "step_inferred",
         ),
     ),
-    Run(
+    Metric(
         "training_run_state",
         "gauge",
         "1 for the state the run is in, 0 for the others: " + ", ".join(STATES) + ".",
         lambda s: [((state,), s.state == state) for state in STATES],
         ("state",),
     ),
-    Run("training_runs_total", "counter", "Runs seen in this source so far; only the last is shown.", lambda s: s.runs),
-    Run(
+    Metric(
+        "training_runs_total", "counter", "Runs seen in this source so far; only the last is shown.", lambda s: s.runs
+    ),
+    Metric(
         "training_restarts_total",
         "counter",
         "Times that the run resumed: its step went back or a new process went on.",
         lambda s: s.restarts,
     ),
-    Run("training_step", "gauge", "Latest step that the log shows.", lambda s: s.step, unit="steps"),
-    Run(
+    Metric("training_step", "gauge", "Latest step that the log shows.", lambda s: s.step, unit="steps"),
+    Metric(
         "training_first_step",
         "gauge",
         "First step of the run in this log; above 0 where the run was resumed from a checkpoint.",
         lambda s: s.first_step,
         unit="steps",
     ),
-    Run("training_steps_planned", "gauge", "Steps that the run is to take.", lambda s: s.total_steps, unit="steps"),
-    Run(
+    Metric("training_steps_planned", "gauge", "Steps that the run is to take.", lambda s: s.total_steps, unit="steps"),
+    Metric(
         "training_progress_ratio",
         "gauge",
         "Part of the planned training that is done, 0 to 1.",
         lambda s: s.progress_ratio,
         unit="ratio",
     ),
-    Run("training_epoch", "gauge", "Passes over the training data, as the log shows it.", lambda s: s.epoch),
-    Run(
+    Metric("training_epoch", "gauge", "Passes over the training data, as the log shows it.", lambda s: s.epoch),
+    Metric(
         "training_loss",
         "gauge",
         "Training loss as the log shows it, nats per token; loss_kind of training_run_info says how it is smoothed.",
         lambda s: s.loss,
         unit="nats per token",
     ),
-    Run(
+    Metric(
         "training_loss_raw",
         "gauge",
         "The latest step's own loss, nats per token, where the log smooths it and it can be recovered.",
         lambda s: s.raw_loss,
         unit="nats per token",
     ),
-    Run(
+    Metric(
         "training_best_loss",
         "gauge",
         "Lowest training loss of the run so far, as the plateau detector sees it.",
         lambda s: s.best_loss,
         unit="nats per token",
     ),
-    Run(
+    Metric(
         "training_loss_baseline",
         "gauge",
         "Recent level of the loss that the step's loss is compared with: a robust average over steps, not over time.",
         _level(lambda x: x.loss_baseline),
         unit="nats per token",
     ),
-    Run(
+    Metric(
         "training_target_loss",
         "gauge",
         "Loss that the user wants to reach, from the configuration.",
         lambda s: s.target_loss,
         unit="nats per token",
     ),
-    Run(
+    Metric(
         "training_loss_at_step",
         "gauge",
         "Training loss as the log shows it at some steps of the run (label step, at most a few hundred, they stay).",
@@ -228,7 +229,7 @@ RUN: tuple[Run, ...] = (
         ("step",),
         unit="nats per token",
     ),
-    Run(
+    Metric(
         "training_final_loss_estimate",
         "gauge",
         "Loss expected at the planned end; bound low and high should hold it in 90 % of cases.",
@@ -236,147 +237,147 @@ RUN: tuple[Run, ...] = (
         ("bound",),
         unit="nats per token",
     ),
-    Run(
+    Metric(
         "training_steps_since_improvement",
         "gauge",
         "Steps since the loss last improved by the plateau threshold.",
         _level(lambda x: x.steps_since_improvement),
         unit="steps",
     ),
-    Run(
+    Metric(
         "training_validation_loss",
         "gauge",
         "Latest validation loss as the log shows it.",
         _validation("loss"),
         unit="nats per token",
     ),
-    Run(
+    Metric(
         "training_validation_bits_per_byte",
         "gauge",
         "Latest validation loss in bits per byte of text, as the log shows it.",
         _validation("bits_per_byte"),
         unit="bits per byte",
     ),
-    Run(
+    Metric(
         "training_validation_score",
         "gauge",
         "Latest value of every other validation metric, as the log shows it (core, accuracy, ...).",
         _other_validations,
         ("metric",),
     ),
-    Run("training_learning_rate", "gauge", "Learning rate as the log shows it.", lambda s: s.learning_rate),
-    Run(
+    Metric("training_learning_rate", "gauge", "Learning rate as the log shows it.", lambda s: s.learning_rate),
+    Metric(
         "training_learning_rate_multiplier",
         "gauge",
         "Factor of the learning rate schedule, 0 to 1, where the log shows that instead.",
         lambda s: s.lr_multiplier,
     ),
-    Run("training_grad_norm", "gauge", "Norm of the gradient as the log shows it.", lambda s: s.grad_norm),
-    Run(
+    Metric("training_grad_norm", "gauge", "Norm of the gradient as the log shows it.", lambda s: s.grad_norm),
+    Metric(
         "training_grad_norm_baseline",
         "gauge",
         "Recent level of the gradient norm that the step's norm is compared with.",
         _level(lambda x: x.grad_norm_baseline),
     ),
-    Run(
+    Metric(
         "training_mfu_ratio",
         "gauge",
         "Model FLOPs utilisation, 0 to 1; label mfu_source of training_run_info: logged, or computed from the header.",
         lambda s: s.mfu_ratio,
         unit="ratio",
     ),
-    Run(
+    Metric(
         "training_mfu_baseline_ratio",
         "gauge",
         "Usual MFU of this run, 0 to 1: the baseline of the mfu_drop anomaly.",
         _level(lambda x: x.mfu_baseline),
         unit="ratio",
     ),
-    Run(
+    Metric(
         "training_mfu_recent_ratio",
         "gauge",
         "Running median of the MFU over the last few steps, 0 to 1: one odd step does not move it.",
         _level(lambda x: x.mfu_recent),
         unit="ratio",
     ),
-    Run(
+    Metric(
         "training_step_duration_seconds",
         "gauge",
         "Time that the latest step took, as the log shows it.",
         lambda s: s.step_time_s,
         unit="seconds",
     ),
-    Run(
+    Metric(
         "training_step_duration_baseline_seconds",
         "gauge",
         "Usual step time of this run: the baseline of the slowdown anomaly.",
         _level(lambda x: x.step_time_baseline),
         unit="seconds",
     ),
-    Run(
+    Metric(
         "training_step_duration_recent_seconds",
         "gauge",
         "Running median of the step time over the last few steps: one odd step does not move it.",
         _level(lambda x: x.step_time_recent),
         unit="seconds",
     ),
-    Run(
+    Metric(
         "training_tokens_per_second",
         "gauge",
         "Training throughput; label tokens_scope of training_run_info: global for the whole job, or device.",
         lambda s: s.tokens_per_second,
         unit="tokens per second",
     ),
-    Run(
+    Metric(
         "training_tokens_total",
         "counter",
         "Tokens trained on so far. A resumed run falls back with its step; for speed use training_tokens_per_second.",
         lambda s: s.tokens_total,
         unit="tokens",
     ),
-    Run(
+    Metric(
         "training_last_step_timestamp_seconds",
         "gauge",
         "Unix time of the latest step.",
         lambda s: s.last_step_time,
         unit="seconds",
     ),
-    Run(
+    Metric(
         "training_stall_after_seconds",
         "gauge",
         "Silence longer than this counts as a stall, from the run's own rhythm.",
         _level(lambda x: x.stall_after_s),
         unit="seconds",
     ),
-    Run(
+    Metric(
         "training_remaining_seconds",
         "gauge",
         "Time to the planned end, with evaluations, samples and checkpoints counted.",
         lambda s: s.remaining_s,
         unit="seconds",
     ),
-    Run(
+    Metric(
         "training_cost_dollars",
         "gauge",
         "Cost of the run so far in US dollars, from the configured price.",
         _dollars(lambda c: c.so_far),
         unit="dollars",
     ),
-    Run(
+    Metric(
         "training_cost_estimated_dollars",
         "gauge",
         "Cost of the whole run at its planned end in US dollars.",
         _dollars(lambda c: c.estimated_total),
         unit="dollars",
     ),
-    Run(
+    Metric(
         "training_goodput_ratio",
         "gauge",
         "Part of the run's wall time that trained, 0 to 1.",
         _goodput(lambda g: g.ratio),
         unit="ratio",
     ),
-    Run(
+    Metric(
         "training_lost_seconds",
         "gauge",
         "Wall time of the run that did not train, by reason.",
@@ -384,21 +385,21 @@ RUN: tuple[Run, ...] = (
         ("reason",),
         unit="seconds",
     ),
-    Run(
+    Metric(
         "training_anomalies_total",
         "counter",
         "Anomalies that began, or rose to this severity, counted at the step where it happened.",
         _anomaly_counts,
         ("kind", "severity"),
     ),
-    Run(
+    Metric(
         "training_anomaly_active",
         "gauge",
         "1 at the present severity of an anomaly that goes on, 0 otherwise.",
         _anomaly_active,
         ("kind", "severity"),
     ),
-    Run(
+    Metric(
         "training_anomaly_last_step",
         "gauge",
         "Step at which the last anomaly of this kind began or rose.",
@@ -406,77 +407,77 @@ RUN: tuple[Run, ...] = (
         ("kind",),
         unit="steps",
     ),
-    Run(
+    Metric(
         "training_anomaly_last_value",
         "gauge",
         "What the last anomaly of this kind saw, in the unit of what it watches.",
         _last_events(lambda e: e.value),
         ("kind",),
     ),
-    Run(
+    Metric(
         "training_anomaly_last_expected",
         "gauge",
         "What the last anomaly of this kind expected to see, in the unit of what it watches.",
         _last_events(lambda e: e.expected),
         ("kind",),
     ),
-    Run(
+    Metric(
         "training_errors_total",
         "counter",
         "Error lines in the log, by kind (cuda_oom, traceback, nccl_timeout, ...).",
         lambda s: _top(s.failure_counts.items()),
         ("kind",),
     ),
-    Run(
+    Metric(
         "training_baseline_info",
         "info",
         "The baseline run that this run is compared with; always 1.",
         lambda s: [] if s.comparison is None else [((s.comparison.run,), 1)],
         ("baseline",),
     ),
-    Run(
+    Metric(
         "training_baseline_loss",
         "gauge",
         "Loss of the baseline run at the same step.",
         _baseline(lambda c: c.baseline_loss),
         unit="nats per token",
     ),
-    Run(
+    Metric(
         "training_loss_vs_baseline_ratio",
         "gauge",
         "Loss of this run over the baseline run's at the same step; below 1 is better.",
         _baseline(lambda c: _over(c.loss, c.baseline_loss)),
         unit="ratio",
     ),
-    Run(
+    Metric(
         "training_baseline_mfu_ratio",
         "gauge",
         "MFU of the baseline run at the same step, 0 to 1.",
         _baseline(lambda c: c.baseline_mfu_ratio),
         unit="ratio",
     ),
-    Run(
+    Metric(
         "training_mfu_vs_baseline_ratio",
         "gauge",
         "MFU of this run over the baseline run's at the same step; above 1 is better.",
         _baseline(lambda c: _over(c.mfu_ratio, c.baseline_mfu_ratio)),
         unit="ratio",
     ),
-    Run(
+    Metric(
         "training_baseline_step_duration_seconds",
         "gauge",
         "Step time of the baseline run at the same step.",
         _baseline(lambda c: c.baseline_step_time_s),
         unit="seconds",
     ),
-    Run(
+    Metric(
         "training_step_duration_vs_baseline_ratio",
         "gauge",
         "Step time of this run over the baseline run's at the same step; below 1 is better.",
         _baseline(lambda c: _over(c.step_time_s, c.baseline_step_time_s)),
         unit="ratio",
     ),
-    Run(
+    Metric(
         "training_baseline_steps_ahead",
         "gauge",
         "Steps that the baseline run needed for the present loss, minus this run's step; negative is behind.",
@@ -485,58 +486,57 @@ RUN: tuple[Run, ...] = (
     ),
 )
 
-Source = Metric[SourceStatus]
 #: About the reading of one source; labels `source` and `run`.
-SOURCE: tuple[Source, ...] = (
-    Source("training_monitor_source_up", "gauge", "1 if the source could be read at the last try.", lambda s: s.up),
-    Source(
+SOURCE: tuple[Metric[SourceStatus], ...] = (
+    Metric("training_monitor_source_up", "gauge", "1 if the source could be read at the last try.", lambda s: s.up),
+    Metric(
         "training_monitor_source_waiting",
         "gauge",
         "1 while the source does not exist yet, which is no error.",
         lambda s: s.waiting,
     ),
-    Source(
+    Metric(
         "training_monitor_source_lag_bytes",
         "gauge",
         "Bytes written to the source but not read yet.",
         lambda s: s.lag_bytes,
         unit="bytes",
     ),
-    Source(
+    Metric(
         "training_monitor_source_last_change_timestamp_seconds",
         "gauge",
         "Unix time at which the source last grew.",
         lambda s: s.last_change,
         unit="seconds",
     ),
-    Source("training_monitor_source_lines_total", "counter", "Lines read.", lambda s: s.lines_read, unit="lines"),
-    Source(
+    Metric("training_monitor_source_lines_total", "counter", "Lines read.", lambda s: s.lines_read, unit="lines"),
+    Metric(
         "training_monitor_source_parsed_lines_total",
         "counter",
         "Lines that told something about the run.",
         lambda s: s.lines_parsed,
         unit="lines",
     ),
-    Source(
+    Metric(
         "training_monitor_source_parse_errors_total",
         "counter",
         "Lines, or fields of lines, that could not be used, by reason.",
         lambda s: _top(s.parse_errors.items()),
         ("reason",),
     ),
-    Source(
+    Metric(
         "training_monitor_source_rotations_total",
         "counter",
         "Times that the source went on in a new file.",
         lambda s: s.rotations,
     ),
-    Source(
+    Metric(
         "training_monitor_source_replacements_total",
         "counter",
         "Times that the source was truncated or written anew.",
         lambda s: s.replacements,
     ),
-    Source(
+    Metric(
         "training_monitor_source_lost_bytes_total",
         "counter",
         "Bytes known to be gone before they could be read.",
@@ -545,52 +545,51 @@ SOURCE: tuple[Source, ...] = (
     ),
 )
 
-Own = Metric[View]
 #: About the exporter as a whole; no label of its own.
-OWN: tuple[Own, ...] = (
-    Own(
+OWN: tuple[Metric[View], ...] = (
+    Metric(
         "training_monitor_build_info",
         "info",
         "Version of the exporter and of its Python; always 1.",
         lambda v: [((__version__, platform.python_version()), 1)],
         ("version", "python_version"),
     ),
-    Own("training_monitor_ready", "gauge", "1 once every log found at the start has been read.", lambda v: v.ready),
-    Own("training_monitor_sources", "gauge", "Sources that are watched.", lambda v: len(v.sources)),
-    Own("training_monitor_runs", "gauge", "Runs that are shown.", lambda v: len(v.snapshots)),
-    Own(
+    Metric("training_monitor_ready", "gauge", "1 once every log found at the start has been read.", lambda v: v.ready),
+    Metric("training_monitor_sources", "gauge", "Sources that are watched.", lambda v: len(v.sources)),
+    Metric("training_monitor_runs", "gauge", "Runs that are shown.", lambda v: len(v.snapshots)),
+    Metric(
         "training_anomaly_threshold",
         "gauge",
         "Configured threshold of an anomaly in its own unit: ratio to the baseline, share lost, or steps.",
         lambda v: [((kind, severity), value) for (kind, severity), value in sorted(v.thresholds.items())],
         ("kind", "severity"),
     ),
-    Own(
+    Metric(
         "training_monitor_skipped_files_total",
         "counter",
         "Files in watched folders that were left alone, by reason.",
         lambda v: _top(v.own.skipped_files.items()),
         ("reason",),
     ),
-    Own(
+    Metric(
         "training_monitor_state_saves_total",
         "counter",
         "Tries to save offsets and detector state to the state directory.",
         lambda v: v.own.state_saves,
     ),
-    Own(
+    Metric(
         "training_monitor_state_save_failures_total",
         "counter",
         "Tries to save the state that failed.",
         lambda v: v.own.state_save_failures,
     ),
-    Own(
+    Metric(
         "training_monitor_config_last_reload_successful",
         "gauge",
         "1 if the last load of the configuration worked; 0 means that the one before is still in use.",
         lambda v: v.own.config_reload_ok,
     ),
-    Own(
+    Metric(
         "training_monitor_config_last_reload_timestamp_seconds",
         "gauge",
         "Unix time at which the configuration in use was loaded.",
