@@ -1,0 +1,102 @@
+"""What every detector of one run promises, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+from training_monitor.records import Event, Facts, Severity, Step
+from training_monitor.state import Stateful
+
+#: Position in the batch, and the event that happened there.
+Found: TypeAlias = tuple[int, Event]
+
+
+class Scores(NamedTuple):
+    """The losses of a batch against their own recent level, one entry for each finite positive loss.
+
+    `y` is the log of the loss, `level` its expected value, `sigma` its noise, all in nats of log loss, and `z` is
+    (y - level) / sigma. While the level is still being learned z is 0.
+    """
+
+    at: list[int]  # position in the batch
+    y: list[float]
+    level: list[float]
+    sigma: list[float]
+    z: list[float]
+
+
+class Condition(Stateful):
+    """An anomaly that opens, rises and closes: it closes after `quiet` points in a row at level 0."""
+
+    __slots__ = ("calm", "level", "quiet")
+    constants = ("quiet",)
+
+    def __init__(self, quiet: int) -> None:
+        self.quiet = quiet
+        self.level = 0
+        self.calm = 0
+
+    def rises(self, level: int) -> bool:
+        """Takes the level of one point; True if the condition opens or gets worse here."""
+        if level:
+            self.calm = 0
+            if level > self.level:
+                self.level = level
+                return True
+        elif self.level:
+            self.calm += 1
+            if self.calm >= self.quiet:
+                self.close()
+        return False
+
+    def close(self) -> None:
+        self.level = self.calm = 0
+
+
+class Detector(Stateful):
+    """Finds one kind of anomaly (or a few that belong together) in one run.
+
+    Pure and bounded: no clock, no I/O, no input raises. Batches hold increasing steps; the events do not depend on how
+    the steps were split into batches. `quiet` says for each kind after how many calm points it closes.
+    """
+
+    __slots__ = ("conditions",)
+
+    def __init__(self, **quiet: int) -> None:
+        self.conditions = {kind: Condition(points) for kind, points in quiet.items()}
+
+    def learn(self, facts: Facts) -> None:
+        """Takes what header lines say."""
+
+    def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
+        """The events of these steps. `scores` are of the same steps."""
+        raise NotImplementedError
+
+    def resumed(self) -> None:
+        """The run goes on in a new process or from an older step."""
+
+    def finished(self) -> None:
+        """Closes what is open."""
+        for condition in self.conditions.values():
+            condition.close()
+
+    def levels(self) -> dict[str, float | None]:
+        """The fields of `Levels` that this detector knows."""
+        return {}
+
+    def active(self) -> dict[str, Severity]:
+        """The open conditions."""
+        return {kind: Severity(c.level) for kind, c in self.conditions.items() if c.level}
+
+
+def own_loss(step: Step) -> float | None:
+    """The step's own loss, nats per token: recovered where the log smooths it."""
+    return step.loss if step.raw_loss is None else step.raw_loss
+
+
+def event(
+    step: Step, kind: str, level: int, message: str, *, value: float | None, expected: float | None = None
+) -> Event:
+    """An event at this step."""
+    return Event(step.step, kind, Severity(level), value, expected, message, step.time)
