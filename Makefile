@@ -1,0 +1,42 @@
+# `make demo` and `make test` do all their set-up themselves, in .venv and .cache; nothing else on the machine changes.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check lint types contracts wheel bench clean help
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+demo: .venv/run ## a real run is replayed as if live, goes wrong, and the page arrives here
+	@$(BIN)/python examples/demo.py
+
+test: .venv/dev .cache/servers/ready ## every test that this machine can run
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint types contracts test wheel ## all that continuous integration runs
+
+lint: .venv/dev
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: .venv/dev
+	@$(BIN)/mypy
+
+contracts: .venv/dev
+	@$(BIN)/lint-imports --no-logo
+
+wheel: .venv/dev ## build the wheel and start it with run-time dependencies only
+	@tests/wheel.sh
+
+# Private environments: run-time dependencies for the demo, all of them for the tests.
+.venv/run: pyproject.toml
+	@tools/venv $(PYTHON) .venv && $(BIN)/pip install -q -e . && touch $@
+
+.venv/dev: pyproject.toml
+	@tools/venv $(PYTHON) .venv && $(BIN)/pip install -q -e '.[dev]' && touch .venv/run $@
+
+.cache/servers/ready: tools/servers
+	@tools/servers .cache/servers && touch $@
+
+clean: ## remove what the other targets made
+	rm -rf .venv .cache dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The composition root: files, threads and rooms put together."""
