@@ -272,7 +272,9 @@ def _names(given: Any, problems: list[str]) -> tuple[NameRule, ...]:
             rules.append(NameRule(pattern, name))
         except re.error as e:
             problems.append(f"{place}.match: not a regular expression: {e}")
-        except (KeyError, IndexError, ValueError) as e:
+        except KeyError as e:
+            problems.append(f"{place}.name: there is no group {e} in match; write it as (?P<{e.args[0]}>…)")
+        except (IndexError, ValueError) as e:
             problems.append(f"{place}: needs match (a regular expression) and name (with its groups as {{group}}): {e}")
     return tuple(rules)
 

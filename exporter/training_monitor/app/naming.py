@@ -33,8 +33,9 @@ def run_name(path: str, watched: Sequence[str], rules: Sequence[NameRule] = ()) 
 def _folder(watched: str) -> str:
     """The folder that a watched path, or the fixed part of a glob, stands for."""
     fixed = re.split(r"[*?\[]", watched, maxsplit=1)[0]
-    path = os.path.abspath(fixed)
-    return path if fixed == watched and os.path.isdir(path) else os.path.dirname(path)
+    path = os.path.abspath(fixed or ".")
+    is_folder = os.path.isdir(path) if fixed == watched else not fixed or fixed.endswith("/")
+    return path if is_folder else os.path.dirname(path)
 
 
 def unique(name: str, path: str, taken: Container[str]) -> str:
