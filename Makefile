@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lint types contracts wheel bench clean help
+.PHONY: demo docs test check lint types contracts wheel bench clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -21,6 +21,9 @@ lint: .venv/dev
 
 types: .venv/dev
 	@$(BIN)/mypy
+
+docs: .venv/dev ## rewrite what is generated in the docs
+	@$(BIN)/python tools/docs
 
 contracts: .venv/dev
 	@$(BIN)/lint-imports --no-logo

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training_monitor.config import RUN_SCHEMA, SCHEMA, Config, load, parse
+from training_monitor.config.example import commented
 from training_monitor.errors import ConfigError, InputError
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yml"))
@@ -83,3 +84,15 @@ def test_any_document_is_read_or_refused_with_a_sentence(document):
         config.of("some-run")
     except ConfigError as e:
         assert all(problem.startswith("config: ") for problem in e.problems)
+
+
+def test_the_commented_example_is_valid_once_uncommented():
+    head, _, body = commented().partition("# sources:")
+    config = parse("\n".join(line[2:] for line in ("# sources:" + body).splitlines()))
+    assert config.default.usd_per_gpu_hour == 2.5
+    assert config.of("gpt2-xl").usd_per_gpu_hour == 1.9
+    assert config.save_s == Config().save_s
+
+
+def test_every_key_has_a_sample_or_a_default():
+    assert "None" not in commented()

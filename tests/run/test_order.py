@@ -50,7 +50,7 @@ def test_a_new_process_that_goes_on_where_the_old_one_stopped_is_a_resume():
 
 
 def test_repeated_steps_after_a_resume_are_not_seen_again():
-    order = after(*range(0, 100), *range(50, 120))
+    order = after(*range(100), *range(50, 120))
     assert order.steps_seen == 120
 
 
