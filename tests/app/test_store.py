@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 
 from training_monitor.app.store import ENDING, Store
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(), lambda v: st.lists(v)
-)
+JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(), st.lists)
 
 
 def test_what_was_saved_is_loaded_with_its_key(tmp_path):
