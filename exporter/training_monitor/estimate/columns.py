@@ -1,0 +1,60 @@
+"""A batch of steps as columns: what the estimators work on, several times faster than step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from training_monitor.records import Step
+
+Column: TypeAlias = Sequence[float | None]
+
+
+class Columns(NamedTuple):
+    """The same fields of several steps, all of one length, steps rising. Units as in `records.Step`."""
+
+    step: Sequence[int]
+    loss: Column  # as the log shows it
+    learning_rate: Column  # or the schedule multiplier, where only that is logged
+    mfu_ratio: Column
+    step_time_s: Column
+    time: Column
+
+    def line(self, i: int) -> Columns:
+        """One line only."""
+        j = i + 1
+        step, loss, lr, mfu, step_time, time = self
+        return Columns(step[i:j], loss[i:j], lr[i:j], mfu[i:j], step_time[i:j], time[i:j])
+
+
+def columns_of(steps: Sequence[Step]) -> Columns:
+    """The columns of steps as they were logged."""
+    column: dict[str, Any] = dict(zip(Step._fields, zip(*steps, strict=True), strict=True))
+    lr = column["learning_rate"]
+    if None in lr:
+        lr = [m if v is None else v for v, m in zip(lr, column["lr_multiplier"], strict=True)]
+    return Columns(column["step"], column["loss"], lr, column["mfu_ratio"], column["step_time_s"], column["time"])
+
+
+def finite(values: Column) -> list[float]:
+    """The values that are numbers."""
+    return [v for v in values if v is not None and math.isfinite(v)]
+
+
+def mean(values: Column) -> float | None:
+    """The mean of the values that are numbers; None if there are none."""
+    known = finite(values)
+    return math.fsum(known) / len(known) if known else None
+
+
+def middle(values: Column) -> float | None:
+    """The mean without the lowest and the highest eighth (at least one value on each side, from three values on).
+
+    As robust as an occasional outlier needs, and nearly as precise as the mean for Gaussian noise; a median is not.
+    """
+    known = sorted(finite(values))
+    if len(known) > 2:
+        cut = max(1, len(known) // 8)
+        known = known[cut:-cut]
+    return math.fsum(known) / len(known) if known else None

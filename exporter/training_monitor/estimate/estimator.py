@@ -1,0 +1,276 @@
+"""All estimates of one run behind one door."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+from training_monitor.estimate.baseline import Reference, compared
+from training_monitor.estimate.columns import Columns, columns_of
+from training_monitor.estimate.cost import cost_of
+from training_monitor.estimate.curve import Curve
+from training_monitor.estimate.final_loss import final_loss
+from training_monitor.estimate.goodput import WallTime
+from training_monitor.estimate.gpus import peak_flops
+from training_monitor.estimate.mfu import computed_mfu
+from training_monitor.estimate.pace import Pace
+from training_monitor.estimate.pauses import Pauses
+from training_monitor.estimate.trend import loss_per_1000_steps, mfu_relative_spread
+from training_monitor.records import Comparison, Cost, CurvePoint, Facts, Goodput, Interval, Pause, Step
+from training_monitor.state import Stateful
+
+
+@dataclass(frozen=True, slots=True)
+class EstimateSettings:
+    """What the user knows about a run; each value overrides what the log says."""
+
+    total_steps: int | None = None
+    gpu: str | None = None
+    gpus: int | None = None  # devices in the job
+    precision: str | None = None
+    peak_flops: float | None = None  # FLOP/s of one device
+    flops_per_token: float | None = None  # training FLOPs
+    parameters: float | None = None
+    usd_per_gpu_hour: float | None = None
+
+
+#: Facts that estimates need.
+NEEDED = (
+    "total_steps",
+    "tokens_planned",
+    "tokens_per_step",
+    "tokens_scope",
+    "world_size",
+    "gpu",
+    "precision",
+    "peak_flops",
+    "flops_per_token",
+    "parameters",
+)
+
+
+class Estimator(Stateful):
+    """Learns from steps, pauses and moments of one run; its accessors say what follows. None: not known (yet).
+
+    Call order: `learn` what the header says, `update` with rising steps, `pause` where the log mentions one, `wall`
+    when the source grew, `resumed` before the first step of a process that goes on from an earlier step.
+    """
+
+    __slots__ = (
+        "curve_",
+        "facts",
+        "first",
+        "last",
+        "log_times",
+        "pace",
+        "pauses",
+        "previous_time",
+        "settings",
+        "wall_",
+    )
+    constants = ("settings",)
+
+    def __init__(self, settings: EstimateSettings | None = None) -> None:
+        self.settings = settings or EstimateSettings()
+        self.facts: dict[str, Any] = dict.fromkeys(NEEDED)
+        self.first: int | None = None  # lowest step seen
+        self.last: int | None = None  # latest step
+        self.curve_ = Curve()
+        self.pace = Pace()
+        self.pauses = Pauses()
+        self.wall_ = WallTime()
+        self.log_times = False  # lines carry their own times, so that those of reading do not count
+        self.previous_time: float | None = None  # of the latest line that carries one
+
+    # -- what is learned ----------------------------------------------------------------------------------------------
+
+    def learn(self, facts: Facts) -> None:
+        """Takes what header lines say; later facts override earlier ones."""
+        for name in NEEDED:
+            if (value := getattr(facts, name)) is not None:
+                self.facts[name] = value
+
+    def update(self, steps: Sequence[Step]) -> None:
+        """Takes step lines with rising steps. The result does not depend on how they are split into batches."""
+        if not steps:
+            return
+        columns = self._completed(columns_of(steps), steps)
+        self.first = steps[0].step if self.first is None else min(self.first, steps[0].step)
+        self.curve_.update(columns)
+        if self.log_times:
+            for i, at in enumerate(columns.time):
+                self.pace.update(columns.line(i))
+                if at is not None:
+                    self._moment(at)
+        else:
+            self.pace.update(columns)
+        self.last = steps[-1].step
+
+    def pause(self, pause: Pause) -> None:
+        """Takes an evaluation, a checkpoint, sampling; an evaluation result is one of kind "evaluation"."""
+        step = pause.step if pause.step is not None else self.last
+        if step is not None and self.pauses.saw(pause.kind, step):
+            self.wall_.paused(pause.kind, pause.seconds)
+            if pause.seconds is not None:
+                self.pauses.took(pause.kind, pause.seconds)
+
+    def resumed(self, step: int | None) -> None:
+        """A process goes on at `step` (None: not known), which may lie before the latest one."""
+        repeated = max(0, self.last - step + 1) if step is not None and self.last is not None else 0
+        self.wall_.resumed(repeated, self.pace.step_time_s)
+        self.pace.resumed()
+        self.previous_time = None
+        if step is not None:
+            self.curve_.rewind(step)
+
+    def wall(self, at: float, step: int | None) -> None:
+        """The source grew at unix time `at`; `step` is the latest one in it. Not for old lines that are caught up."""
+        if not self.log_times:
+            self._moment(at)
+
+    def _moment(self, at: float) -> None:
+        pace = self.pace
+        self.wall_.moment(at, pace.productive_s, pace.step_time_s, self.pauses, step=pace.last is not None)
+
+    def _completed(self, columns: Columns, steps: Sequence[Step]) -> Columns:
+        """Step times and MFU that follow from other fields filled in."""
+        if None in columns.mfu_ratio and self._peak_flops is not None:
+            columns = columns._replace(mfu_ratio=[self.mfu_of(s)[0] for s in steps])
+        self.log_times = self.log_times or any(t is not None for t in columns.time)
+        if None in columns.step_time_s:
+            columns = columns._replace(step_time_s=[self._step_time(s) for s in steps])
+            if self.log_times:
+                columns = columns._replace(step_time_s=self._from_times(columns))
+        if self.log_times:
+            self.previous_time = columns.time[-1]
+        return columns
+
+    def _step_time(self, step: Step) -> float | None:
+        if step.step_time_s is not None:
+            return step.step_time_s
+        tokens, rate = self.facts["tokens_per_step"], step.tokens_per_second
+        devices = 1 if self.facts["tokens_scope"] == "global" else self.devices
+        if not tokens or not rate or not devices or rate <= 0:
+            return None
+        return float(tokens / (rate * devices))
+
+    def _from_times(self, columns: Columns) -> list[float | None]:
+        """Step times from the times of the lines, where nothing else tells them."""
+        steps = (self.last if self.last is not None else columns.step[0], *columns.step)
+        times = (self.previous_time, *columns.time)
+        between = [
+            (t - s) / (b - a) if s is not None and t is not None and b > a else None
+            for (a, b), (s, t) in zip(pairwise(steps), pairwise(times), strict=True)
+        ]
+        mean = self.pace.step_time_s
+        if self.wall_.kinds and between[0] is not None and mean is not None:
+            between[0] = min(between[0], mean)  # the rest was a pause
+        return [d if known is None else known for known, d in zip(columns.step_time_s, between, strict=True)]
+
+    # -- what follows -------------------------------------------------------------------------------------------------
+
+    @property
+    def devices(self) -> int | None:
+        """Devices in the job."""
+        return self.settings.gpus or self.facts["world_size"]
+
+    @property
+    def total_steps(self) -> int | None:
+        """Steps planned."""
+        if self.settings.total_steps or self.facts["total_steps"]:
+            return self.settings.total_steps or self.facts["total_steps"]
+        planned, tokens = self.facts["tokens_planned"], self.facts["tokens_per_step"]
+        return round(planned / tokens) if planned and tokens else None
+
+    @property
+    def steps_done(self) -> int | None:
+        """Steps done: a run that counts from 0 has done one more than its latest step's number."""
+        return None if self.last is None else self.last + (self.first == 0)
+
+    @property
+    def progress_ratio(self) -> float | None:
+        """Steps done over steps planned, 0 to 1."""
+        done, total = self.steps_done, self.total_steps
+        return None if done is None or not total else min(1.0, done / total)
+
+    def mfu_of(self, step: Step) -> tuple[float | None, Literal["logged", "computed"] | None]:
+        """Model FLOPs utilisation (ratio) of a step and where it comes from."""
+        if step.mfu_ratio is not None:
+            return step.mfu_ratio, "logged"
+        mfu = computed_mfu(
+            tokens_per_second=step.tokens_per_second,
+            scope=self.facts["tokens_scope"],
+            tflops=step.tflops,
+            flops_per_token=self.settings.flops_per_token or self.facts["flops_per_token"],
+            parameters=self.settings.parameters or self.facts["parameters"],
+            peak_flops=self._peak_flops,
+            world_size=self.devices,
+        )
+        return mfu, None if mfu is None else "computed"
+
+    @property
+    def _peak_flops(self) -> float | None:
+        settings, facts = self.settings, self.facts
+        if settings.peak_flops is not None:
+            return settings.peak_flops
+        precision = settings.precision or facts["precision"]
+        if settings.gpu is not None:
+            return peak_flops(settings.gpu, precision)
+        if facts["peak_flops"] is not None and settings.precision is None:
+            return float(facts["peak_flops"])
+        return peak_flops(facts["gpu"], precision) if facts["gpu"] else None
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds until the last planned step: steps, pauses to come, and idle time as so far."""
+        done, total, step_time = self.steps_done, self.total_steps, self.pace.step_time_s
+        if done is None or total is None or step_time is None:
+            return None
+        steps = max(0, total - done) * step_time * (1 + self.wall_.idle_share)
+        return steps + self.pauses.remaining_s(total)
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Seconds that the run has taken: wall time where known, the steps alone before that; None before the first."""
+        if self.last is None:
+            return None
+        before = self.wall_.productive_at_first if self.wall_.first is not None else self.pace.productive_s
+        seconds = before + self.pace.startup * (self.wall_.first is None) + self.wall_.elapsed_s
+        return seconds if seconds > 0 else None
+
+    def cost(self) -> Cost | None:
+        """Dollars, where the price of a device and the number of devices are known."""
+        return cost_of(self.elapsed_s, self.remaining_s, self.settings.usd_per_gpu_hour, self.devices)
+
+    def final_loss(self, reference: Reference | None = None) -> Interval | None:
+        """The loss at the last step, with its 90 % interval. Takes milliseconds: not for every step."""
+        total = self.total_steps
+        return None if total is None else final_loss(self.curve_.all_rows(), total, reference)
+
+    def goodput(self) -> Goodput | None:
+        """Productive over wall time since the first known moment, and where the rest went."""
+        return self.wall_.goodput()
+
+    @property
+    def loss_per_1000_steps(self) -> float | None:
+        """Recent slope of the loss; negative while it falls."""
+        return loss_per_1000_steps(self.curve())
+
+    @property
+    def mfu_relative_spread(self) -> float | None:
+        """Recent robust standard deviation of the MFU over its median."""
+        return mfu_relative_spread(self.curve())
+
+    def curve(self) -> tuple[CurvePoint, ...]:
+        """At most 200 points that stay where they are while the run goes on."""
+        return self.curve_.points()
+
+    def reference(self, run: str) -> Reference:
+        """This run as a baseline for another one."""
+        return Reference(run, self.curve_.points(tail=True))
+
+    def comparison(self, reference: Reference | None) -> Comparison | None:
+        """This run beside a baseline at the same step."""
+        return None if reference is None else compared(self.curve_.points(tail=True), reference)
