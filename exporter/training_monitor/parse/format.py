@@ -1,0 +1,102 @@
+"""What every text format promises: one line in, records out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypeAlias
+
+from training_monitor.records import Facts, Record, Scope, Start, Step
+from training_monitor.state import Stateful
+
+Match: TypeAlias = re.Match[bytes]
+#: Reads what a pattern found: (format, match, line number, unix seconds of the line). None: not ours after all.
+Reader: TypeAlias = Callable[[Any, Match, int, "float | None"], "Sequence[Record] | None"]
+Table: TypeAlias = "tuple[tuple[re.Pattern[bytes], Reader], ...]"
+
+
+class Format(Stateful):
+    """One trainer's way to write lines. Slots hold what must be remembered between lines; it is bounded.
+
+    A pattern must match whole values (so that source code in a log, `step:{step}`, does not) and be linear in the
+    length of the line. Class attributes are the documentation: `training-monitor formats` and docs/log-formats.md
+    show them.
+    """
+
+    __slots__ = ("seen",)
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    example: ClassVar[str]  # one real line
+    versions: ClassVar[str]  # of the trainer whose source was read
+    reads: ClassVar[str]  # what is taken from the log
+    smoothed: ClassVar[str] = "nothing"
+    units: ClassVar[str] = ""
+    limits: ClassVar[str] = ""
+    loss_kind: ClassVar[str | None] = "raw"
+    tokens_scope: ClassVar[Scope | None] = None
+    is_generic: ClassVar[bool] = False  # gives way to any other format that knows the line
+    step_line: ClassVar[re.Pattern[bytes] | None] = None  # a line that `step` makes one Step of
+    table: ClassVar[Table] = ()  # other lines: the first that matches reads
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []  # kinds of header lines of this process
+
+    def parse(self, line: bytes, number: int, time: float | None) -> Sequence[Record] | None:
+        """The records of one line without launcher prefix: none yet if it begins a block, None if it is not ours.
+
+        Raises ValueError if a value cannot be read. Changes nothing if the line is not ours.
+        """
+        if self.step_line is not None and (match := self.step_line.match(line)):
+            return (self.step(match, number, time),)
+        for pattern, read in self.table:
+            if match := pattern.match(line):
+                return read(self, match, number, time)
+        return None
+
+    def step(self, match: Match, number: int, time: float | None) -> Step:
+        """The step that `step_line` found. Raises ValueError."""
+        raise NotImplementedError
+
+    def run(self, lines: Sequence[bytes], numbers: Sequence[int], start: int, out: list[Record]) -> int:
+        """Takes plain step lines from `start` on into `out`; returns the index of the first other line."""
+        if self.step_line is None:
+            return start
+        match, append, read = self.step_line.match, out.append, self.step
+        for i in range(start, len(lines)):
+            if (found := match(lines[i])) is None:
+                return i
+            try:
+                append(read(found, numbers[i], None))
+            except (ValueError, OverflowError):
+                return i
+        return len(lines)
+
+    def end(self) -> Sequence[Record]:
+        """What an unfinished block of lines gives."""
+        return ()
+
+    def facts(self) -> Facts:
+        """What the format itself says about every run."""
+        return Facts(format=self.name, loss_kind=self.loss_kind, tokens_scope=self.tokens_scope)
+
+    def begins(self, kind: str, number: int, time: float | None) -> list[Record]:
+        """A `Start` if header line `kind` belongs to a new process: the first one, or this kind was there already.
+
+        stdout is written in blocks and stderr at once, so the header lines of one process come in any order.
+        """
+        if self.seen and kind not in self.seen:
+            self.seen.append(kind)
+            return []
+        self.seen = [kind]
+        return [Start(time, number), self.facts()]
+
+
+def fact(pattern: bytes, read: Callable[[Match], Facts]) -> tuple[re.Pattern[bytes], Reader]:
+    """A line of a table that gives one `Facts`."""
+    return re.compile(pattern), lambda _self, match, _number, _time: (read(match),)
+
+
+def starting_fact(kind: str, pattern: bytes, read: Callable[[Match], Facts]) -> tuple[re.Pattern[bytes], Reader]:
+    """The same for a header line that every process writes once: it may be the first of a new one."""
+    return re.compile(pattern), lambda self, match, number, time: (*self.begins(kind, number, time), read(match))

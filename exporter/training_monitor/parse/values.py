@@ -1,0 +1,36 @@
+"""Numbers as trainers print them."""
+
+from __future__ import annotations
+
+_SUFFIXES = {b"K": 1e3, b"M": 1e6, b"B": 1e9, b"G": 1e9, b"T": 1e12, b"P": 1e15, b"E": 1e18}
+
+
+def number(text: bytes) -> float:
+    """`817,841`, `2.2E+01`, `nan`, `11.5K`, `'1.1e-05'` as a float. Raises ValueError."""
+    text = text.strip(b"'\" ").replace(b",", b"")
+    scale = _SUFFIXES.get(text[-1:])
+    return float(text[:-1]) * scale if scale else float(text)
+
+
+def integer(text: bytes) -> int:
+    """`1,600` as an int. Raises ValueError."""
+    return int(text.replace(b",", b""))
+
+
+def percent(text: bytes) -> float | None:
+    """`42.3%` or `42.3` as a ratio; None for the placeholders of trainers: 0.00, -100.00, N/A."""
+    try:
+        value = float(text.rstrip(b"%"))
+    except ValueError:
+        return None
+    return value / 100 if value > 0 else None
+
+
+def clock(text: bytes) -> float:
+    """`27.3`, `52:46`, `1:55:26` or `9 days, 21:39:23` in seconds. Raises ValueError."""
+    days, _, rest = text.rpartition(b", ")
+    seconds = float(days.split()[0]) * 86_400 if days else 0.0
+    part = 0.0
+    for piece in rest.split(b":"):
+        part = part * 60 + float(piece)
+    return seconds + part
