@@ -1,0 +1,1 @@
+"""Bytes of one source to records: one file per format, one line each in `registry`."""
