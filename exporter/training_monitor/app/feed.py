@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from training_monitor.parse.base import Decoder
 from training_monitor.parse.registry import open_decoder
-from training_monitor.records import Chunk, Event, Record, SourceStatus, Start
+from training_monitor.records import Chunk, Event, Record, SourceStatus, Start, Step
 from training_monitor.run import Run
 from training_monitor.tail.file import FileTail
 
@@ -25,6 +26,7 @@ class Feed:
         self.tail = FileTail(path)
         self.decoder: Decoder | None = None
         self._format, self._regex = format, regex
+        self.on_steps: Callable[[list[Step]], None] | None = None
 
     def read(self) -> Chunk | None:
         """The next unread bytes. May block where the file system hangs; touches nothing but the file."""
@@ -38,6 +40,8 @@ class Feed:
         if self.decoder is None:
             self.decoder = open_decoder(chunk.data, name=self.path, format=self._format, regex=self._regex)
         records += self.decoder.feed(chunk.data)
+        if self.on_steps is not None:
+            self.on_steps([r for r in records if isinstance(r, Step)])
         if chunk.at_end:
             self.run.heard(chunk.mtime, len(chunk.data))
         return self.run.feed(records, chunk.mtime if chunk.at_end else None, self.path)
@@ -76,6 +80,11 @@ class Feed:
             replacements=tail.replacements,
             lost_bytes=tail.lost_bytes,
         )
+
+    def reset(self) -> None:
+        """Forgets everything read so far."""
+        self.tail.close()
+        self.tail, self.decoder = FileTail(self.path), None
 
     def state(self) -> dict[str, Any]:
         return {

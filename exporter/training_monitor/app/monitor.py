@@ -14,13 +14,13 @@ from typing import Any
 
 from training_monitor.app.feed import Feed
 from training_monitor.app.naming import run_name, unique
-from training_monitor.app.offline import reference, settings_of
+from training_monitor.app.offline import goals_of, reference, settings_of
 from training_monitor.app.store import Store
 from training_monitor.clock import Clock, SystemClock
 from training_monitor.config import Config
 from training_monitor.expose.view import OwnStatus, View
 from training_monitor.records import Event, Snapshot
-from training_monitor.run import Run
+from training_monitor.run import Run, restore, state_of
 from training_monitor.tail.discovery import Candidate, Found, discover
 from training_monitor.tail.watch import Watcher
 
@@ -167,14 +167,14 @@ class Monitor:
             path,
             thresholds=settings.thresholds,
             settings=settings_of(settings),
-            reference=reference(settings.baseline, self.config),
+            goals=goals_of(settings, reference(settings.baseline, self.config)),
         )
 
     def _restore(self, feed: Feed, saved: dict[str, Any]) -> None:
         """Goes on where the saved state stopped, or from the start where it cannot be used."""
         try:
             if feed.run.name not in self.runs:
-                feed.run.restore(saved["run"])
+                restore(feed.run, saved["run"])
             feed.restore(next(f for f in saved["feeds"] if f["path"] == feed.path))
         except (KeyError, TypeError, ValueError, StopIteration, AttributeError, IndexError) as e:
             log.error(
@@ -197,7 +197,7 @@ class Monitor:
         for name in names:
             run = self.runs[name]
             feeds = [f for f in self.feeds.values() if f.run is run]
-            state = {"run": run.state_dict(), "feeds": [f.state() for f in feeds]}
+            state = {"run": state_of(run), "feeds": [f.state() for f in feeds]}
             if self.store.save(name, state) or self.store.folder is None:
                 self._dirty.discard(name)
 

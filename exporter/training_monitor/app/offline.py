@@ -10,9 +10,10 @@ from training_monitor.app.feed import Feed
 from training_monitor.app.naming import run_name
 from training_monitor.config import Config, RunConfig
 from training_monitor.errors import InputError
-from training_monitor.estimate.estimator import EstimateSettings, Reference
+from training_monitor.estimate.baseline import Reference
+from training_monitor.estimate.estimator import EstimateSettings
 from training_monitor.records import Event, Step
-from training_monitor.run import Run
+from training_monitor.run import Goals, Run
 from training_monitor.tail.discovery import Candidate, discover
 
 #: Called with bytes read and bytes in all, now and then.
@@ -28,7 +29,7 @@ def read_run(
     on_steps: Callable[[Sequence[Step]], None] | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """The run whose log is `path` (a folder: its newest log), read to its end. Raises InputError if it cannot be read."""
+    """The run whose log is `path` (a folder: its newest log), read to its end. Raises InputError."""
     candidate = newest(path)
     name = run_name(candidate.path, [path], config.names)
     settings = config.of(name)
@@ -37,7 +38,7 @@ def read_run(
         candidate.path,
         thresholds=settings.thresholds,
         settings=settings_of(settings),
-        reference=reference(baseline or settings.baseline, config),
+        goals=goals_of(settings, reference(baseline or settings.baseline, config)),
     )
     feed = Feed(candidate.path, candidate.kind, run, format=config.format, regex=config.regex)
     feed.on_steps = on_steps
@@ -50,6 +51,7 @@ def read_run(
     if feed.tail.problem is not None or not feed.tail.exists:
         raise InputError(feed.tail.problem or f"{path}: does not exist")
     _tell(run, feed.end(), on_event)
+    _tell(run, run.end(), on_event)
     return run
 
 
@@ -84,6 +86,11 @@ def settings_of(config: RunConfig) -> EstimateSettings:
         usd_per_gpu_hour=config.usd_per_gpu_hour,
         total_steps=config.total_steps,
     )
+
+
+def goals_of(config: RunConfig, baseline: Reference | None) -> Goals:
+    """What the user wants of a run."""
+    return Goals(config.target_loss, config.budget_usd, baseline, config.behind_ratio)
 
 
 def reference(path: str | None, config: Config) -> Reference | None:

@@ -10,16 +10,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any
+from typing import Literal
 
 from training_monitor.detect.engine import Engine
 from training_monitor.detect.thresholds import Thresholds
-from training_monitor.estimate.estimator import EstimateSettings, Estimator, Reference
+from training_monitor.estimate.baseline import Reference
+from training_monitor.estimate.estimator import EstimateSettings, Estimator
 from training_monitor.records import (
     Event,
     Facts,
     Failure,
     Finish,
+    Interval,
     Pause,
     Record,
     Severity,
@@ -29,35 +31,22 @@ from training_monitor.records import (
     Step,
     Validation,
 )
+from training_monitor.run.goals import Goals
 from training_monitor.run.order import Order, StepOrder
-from training_monitor.run.saved import pack, pack_counts, pack_events, unpack, unpack_counts, unpack_events
+from training_monitor.run.snapshot import snapshot_of
 
 #: Events and failures kept of the current run; the counters know them all.
 KEEP_EVENTS, KEEP_FAILURES = 300, 20
 #: So many step lines after an error line mean that the run lives: block-buffered output prints up to about
 #: 51 lines (8 kB) after the traceback that ended it (nanochat, piped without PYTHONUNBUFFERED).
 ALIVE_AFTER = 64
+REFIT_S = 10.0  # seconds between two estimates of the final loss
 #: Fields of a step whose latest value is shown.
 SHOWN = tuple(name for name in Step._fields if name not in ("step", "total_steps", "time", "line"))
 
 
 class Run:
     """One run as it is seen through one or more sources."""
-
-    #: What is saved as it is.
-    PLAIN = (
-        "runs",
-        "restarts",
-        "failure_counts",
-        "last_change",
-        "shown",
-        "best_loss",
-        "crashed_for",
-        "finished",
-        "last_step_time",
-        "leader",
-        "lasts",
-    )
 
     def __init__(
         self,
@@ -66,14 +55,12 @@ class Run:
         *,
         thresholds: Thresholds | None = None,
         settings: EstimateSettings | None = None,
-        reference: Reference | None = None,
+        goals: Goals | None = None,
     ) -> None:
         self.name, self.source = name, source
-        self._thresholds, self._settings, self._reference = (
-            thresholds or Thresholds(),
-            settings or EstimateSettings(),
-            reference,
-        )
+        self._thresholds, self._settings = thresholds or Thresholds(), settings or EstimateSettings()
+        self.goals = goals or Goals()
+        self._final_loss: tuple[int, float, Interval | None] | None = None  # at step, made at, value
         self.runs = 0
         self.event_counts: dict[tuple[str, Severity], int] = {}
         self.failure_counts: dict[str, int] = {}
@@ -91,6 +78,7 @@ class Run:
         self.facts = Facts()
         self.pending: Facts | None = None  # facts of a process that has not made a step yet
         self.shown: dict[str, float | None] = dict.fromkeys(SHOWN)
+        self.mfu_source: Literal["logged", "computed"] | None = None
         self.filled: set[str] = set()  # fields that lines of the latest step gave
         self.best_loss: float | None = None
         self.validations: dict[str, Validation] = {}
@@ -99,7 +87,7 @@ class Run:
         self.crashed_for: int | None = None  # step lines since the last fatal failure
         self.finished = False
         self.last_step_time: float | None = None
-        self._learn(facts)
+        self.learn(facts)
 
     # -- records in ---------------------------------------------------------------------------------------------------
 
@@ -131,7 +119,13 @@ class Run:
 
     def tick(self, now: float) -> list[Event]:
         """Time passed."""
-        return self._keep(self.engine.tick(now)) if self.state in ("running", "stalled", "waiting") else []
+        if self.state not in ("running", "stalled", "waiting"):
+            return []
+        return self._keep(self.engine.tick(now) + self.goals.judge(self.engine, self.estimator, self.order.last))
+
+    def end(self) -> list[Event]:
+        """Nothing more will come."""
+        return self._keep(self.goals.judge(self.engine, self.estimator, self.order.last))
 
     def _unheard(self, steps: list[Step], source: str) -> list[Step]:
         """Steps that another source of this run has not told yet, cut down to what they add to those it has."""
@@ -170,7 +164,7 @@ class Run:
             self._begin(self.pending or self.facts)
         elif order is Order.RESUMED:
             self.restarts += 1
-            self._learn(self.pending or Facts())
+            self.learn(self.pending or Facts())
             self.crashed_for = None
             self.engine.resumed(step.step)
             self.estimator.resumed(step.step)
@@ -184,14 +178,25 @@ class Run:
         self.order.advance(steps)
         last = steps[-1]
         if last.total_steps is not None and last.total_steps != self.facts.total_steps:
-            self._learn(Facts(total_steps=last.total_steps))
+            self.learn(Facts(total_steps=last.total_steps))
         self.finished = False
         if self.crashed_for is not None:
             self._lives(len(steps), last.step)
         self.filled = {name for name in SHOWN if getattr(last, name) is not None}
+        steps = self._with_mfu(steps)
         self._show(steps)
         self.estimator.update(steps)
         return self.engine.update(steps)
+
+    def _with_mfu(self, steps: Sequence[Step]) -> Sequence[Step]:
+        """The same steps with the MFU computed where the log has none and the hardware is known."""
+        if all(s.mfu_ratio is not None for s in steps):
+            self.mfu_source = "logged"
+            return steps
+        if self.estimator.mfu_of(steps[-1])[1] != "computed":
+            return steps
+        self.mfu_source = "computed"
+        return [s if s.mfu_ratio is not None else s._replace(mfu_ratio=self.estimator.mfu_of(s)[0]) for s in steps]
 
     def _repeat(self, step: Step) -> list[Event]:
         """A step told before: of the latest one take what it adds, of an older one (a slower rank) nothing."""
@@ -234,7 +239,7 @@ class Run:
 
     def _other(self, record: Record, source: str) -> list[Event]:
         if isinstance(record, Facts):
-            self._learn(record)
+            self.learn(record)
         elif isinstance(record, Validation):
             step = record.step if record.step is not None else self.order.last
             self.validations[record.metric] = replace(record, step=step)
@@ -253,7 +258,7 @@ class Run:
             self.engine.finished()
         return []
 
-    def _learn(self, facts: Facts) -> None:
+    def learn(self, facts: Facts) -> None:
         """Facts of a process that has not made a step yet wait for it: they may belong to a new run."""
         if self.pending is not None:
             self.pending = self.pending.merged(facts)
@@ -288,7 +293,7 @@ class Run:
 
     @property
     def state(self) -> State:
-        total, last = self.facts.total_steps, self.order.last
+        total, last = self.estimator.total_steps, self.order.last
         if self.crashed_for is not None:
             return "crashed"
         if self.finished or (total is not None and last is not None and last >= total):
@@ -299,76 +304,27 @@ class Run:
 
     def snapshot(self, now: float) -> Snapshot:
         """Everything that is known at unix time `now`."""
-        shown, order, estimator = self.shown, self.order, self.estimator
-        total = self.facts.total_steps
-        mfu, mfu_source = estimator.mfu(shown["mfu_ratio"], shown["tokens_per_second"], shown["tflops"])
-        return Snapshot(
-            run=self.name,
-            source=self.source,
-            state=self.state,
-            facts=self.facts,
-            runs=self.runs,
-            restarts=self.restarts,
-            step=order.last,
-            first_step=order.first,
-            steps_seen=order.steps_seen,
-            total_steps=total,
-            progress_ratio=min(1.0, order.last / total) if total and order.last is not None else None,
-            **{name: shown[name] for name in SHOWN if name not in ("mfu_ratio", "tflops")},  # type: ignore[arg-type]
-            best_loss=self.best_loss,
-            validations=dict(self.validations),
-            mfu_ratio=mfu,
-            mfu_source=mfu_source,
-            tokens_scope=self.facts.tokens_scope,
-            levels=self.engine.levels(),
-            events=tuple(self.events),
-            event_counts=dict(self.event_counts),
-            active=self._active(),
-            failures=tuple(self.failures),
-            failure_counts=dict(self.failure_counts),
-            last_step_time=self.last_step_time,
-            last_change=self.last_change,
-        )
+        return snapshot_of(self, now)
 
-    def _active(self) -> dict[str, Severity]:
+    def estimated_final_loss(self, now: float) -> Interval | None:
+        """The estimate, made anew at most every `REFIT_S`: it takes milliseconds."""
+        step, before = self.order.last, self._final_loss
+        if step is None:
+            return None
+        if before is None or step < before[0] or (step > before[0] and now - before[1] >= REFIT_S):
+            before = self._final_loss = (step, now, self.estimator.final_loss(self.goals.reference))
+        return before[2]
+
+    def as_reference(self) -> Reference:
+        """This run as the baseline of another one."""
+        return self.estimator.reference(self.name)
+
+    def active(self) -> dict[str, Severity]:
         """Open conditions; a crash stays open although buffered lines may follow it."""
         active = self.engine.active()
         if self.crashed_for is not None:
             active["crashed"] = Severity.CRITICAL
         return active
-
-    # -- state --------------------------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything, as values that JSON can carry."""
-        return {
-            **{name: getattr(self, name) for name in self.PLAIN},
-            "engine": self.engine.state(),
-            "estimator": self.estimator.state(),
-            "order": self.order.state(),
-            "filled": sorted(self.filled),
-            "facts": pack(self.facts),
-            "pending": pack(self.pending),
-            "validations": [pack(v) for v in self.validations.values()],
-            "failures": [pack(f) for f in self.failures],
-            "events": pack_events(self.events),
-            "event_counts": pack_counts(self.event_counts),
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes back to a saved state. Raises KeyError, TypeError or ValueError if it is not one of this version."""
-        for name in self.PLAIN:
-            setattr(self, name, state[name])
-        self._learn(unpack(Facts, state["facts"]) or Facts())
-        self.engine.restore(state["engine"])
-        self.estimator.restore(state["estimator"])
-        self.order.restore(state["order"])
-        self.filled = set(state["filled"])
-        self.pending = unpack(Facts, state["pending"])
-        self.validations = {v.metric: v for row in state["validations"] if (v := unpack(Validation, row))}
-        self.failures = [f for row in state["failures"] if (f := unpack(Failure, row))]
-        self.events = unpack_events(state["events"])
-        self.event_counts = unpack_counts(state["event_counts"])
 
 
 def _is_step(record: Record) -> bool:
