@@ -110,7 +110,7 @@ class Run:
             if stepped:
                 self.last_step_time = at if self.last_step_time is None else max(at, self.last_step_time)
                 self.estimator.wall(at, self.order.last)
-        return self._keep(events)
+        return events
 
     def heard(self, at: float, size: int) -> None:
         """`size` bytes arrived at unix time `at`: the rhythm of the source."""
@@ -186,7 +186,7 @@ class Run:
         steps = self._with_mfu(steps)
         self._show(steps)
         self.estimator.update(steps)
-        return self.engine.update(steps)
+        return self._keep(self.engine.update(steps))
 
     def _with_mfu(self, steps: Sequence[Step]) -> Sequence[Step]:
         """The same steps with the MFU computed where the log has none and the hardware is known."""
@@ -209,7 +209,7 @@ class Run:
         added = [Step(step.step, time=step.time, line=step.line, **new)]
         self._show(added)
         self.estimator.update(added)
-        return self.engine.update(added)
+        return self._keep(self.engine.update(added))
 
     def _show(self, steps: Sequence[Step]) -> None:
         """Remembers the newest value of each field, and the lowest loss."""
@@ -279,7 +279,7 @@ class Run:
         if self.finished or self.crashed_for is not None:
             return []  # after the regular end, or what follows from the first cause
         self.crashed_for = 0
-        return self.engine.failed(failure, self.order.last)
+        return self._keep(self.engine.failed(failure, self.order.last))
 
     def _keep(self, events: list[Event]) -> list[Event]:
         for e in events:
