@@ -224,7 +224,7 @@ def number(value: Any) -> float | None:
         return value
     if type(value) is int or (isinstance(value, str | bytes) and len(value) <= 64):
         try:
-            return float(value)
+            return float(value.strip(b'"') if type(value) is bytes else value)
         except (ValueError, OverflowError):
             return None
     return None
