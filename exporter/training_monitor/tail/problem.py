@@ -40,7 +40,12 @@ _ADVICE = {
 def explain(path: str, error: OSError | ValueError) -> str:
     """One sentence: what keeps `path` from being read, and what to do."""
     if isinstance(error, NotAFile):
-        return f"{path} {error.strerror}, which is not read; write the log to a regular file"
+        return f"{shown(path)} {error.strerror}, which is not read; write the log to a regular file"
     if isinstance(error, OSError) and error.errno is not None:
-        return f"{path}: {_ADVICE.get(error.errno, error.strerror)}"
-    return f"{path!r}: {error}; check the path"
+        return f"{shown(path)}: {_ADVICE.get(error.errno, error.strerror)}"
+    return f"{shown(path)}: {error}; check the path"
+
+
+def shown(path: str) -> str:
+    """The path as it may stand on a terminal: a name in a watched folder cannot send it control codes."""
+    return path if path.isprintable() else ascii(path)
