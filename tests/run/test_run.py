@@ -164,3 +164,27 @@ def test_batches_make_no_difference_and_a_saved_run_goes_on_as_if_nothing_had_ha
         split = fresh
     assert json.dumps(state_of(split)) == json.dumps(state_of(whole))
     split.snapshot(0)
+
+
+def test_a_run_that_died_long_before_anybody_looked_pages_nobody_but_shows_its_state():
+    run = run_of(*steps(0, 50), CRASH, at=1000.0)
+    run.found(1000.0 + 3600)
+    assert (run.state, run.snapshot(0).active) == ("crashed", {})
+    silent = Run("r", "r.log")
+    silent.heard(1000.0, 10)
+    silent.feed(steps(0, 50), 1000.0)
+    silent.found(1000.0 + 86400)
+    assert (silent.state, silent.snapshot(0).active, silent.tick(1000.0 + 86401)) == ("stalled", {}, [])
+
+
+def test_a_run_that_crashed_just_before_the_exporter_came_still_pages():
+    run = run_of(*steps(0, 50), CRASH, at=1000.0)
+    run.found(1000.0 + 60)
+    assert run.snapshot(0).active == {"crashed": Severity.CRITICAL}
+
+
+def test_steps_that_come_after_all_make_news_again():
+    run = run_of(*steps(0, 50), CRASH, at=1000.0)
+    run.found(1000.0 + 3600)
+    run.feed([Start(), *steps(40, 60), CRASH], 5000.0)
+    assert run.snapshot(0).active == {"crashed": Severity.CRITICAL}

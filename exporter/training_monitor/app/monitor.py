@@ -26,6 +26,7 @@ from training_monitor.tail.watch import Watcher
 
 log = logging.getLogger(__name__)
 TICK_S = 1.0
+RESCAN_AT_MOST_S = 1.0  # a folder in which files come and go all the time is searched this often
 #: Bytes read from one source before the next one has its turn.
 TURN = 4 << 20
 
@@ -56,6 +57,8 @@ class Monitor:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._watcher = Watcher(poll_s=config.poll_s)
+        self._unseen: set[str] = set()  # runs that were found but not read to their end yet
+        self._scan_wanted = False  # a watched folder has new entries
         self._dirty: set[str] = set()  # runs changed since their last save
         self._saved_at = self._ticked_at = self._scanned_at = self.clock.monotonic()
         self._saved: dict[str, dict[str, Any]] = {}  # states found at the start, by path, until their source is found
@@ -76,8 +79,12 @@ class Monitor:
             for feed in state.get("feeds", ()):
                 self._saved[feed["path"]] = {"key": key, **state}
         self.rescan()
+        assert self.found is not None
+        for note in self.found.notes:
+            log.info(note)
         while not self._stop.is_set() and self._read(list(self.feeds)):
             self._save_if_due()
+        self._greet()
         self.ready = True
         self.tick()
 
@@ -88,14 +95,23 @@ class Monitor:
 
     def round(self, changed: set[str]) -> None:
         """Reads what changed, lets time pass, looks for new files, saves: each when it is due."""
-        now = self.clock.monotonic()
-        if now - self._scanned_at >= self.config.rescan_s or any(path not in self.feeds for path in changed):
+        self._scan_wanted = self._scan_wanted or any(path not in self.feeds for path in changed)
+        age = self.clock.monotonic() - self._scanned_at
+        if age >= self.config.rescan_s or (self._scan_wanted and age >= RESCAN_AT_MOST_S):
             changed |= self.rescan()
         while self._read([path for path in changed if path in self.feeds]) and not self._stop.is_set():
             pass
+        self._greet()
         if self.clock.monotonic() - self._ticked_at >= TICK_S:
             self.tick()
         self._save_if_due()
+
+    def _greet(self) -> None:
+        """Tells runs that were read for the first time what time it is."""
+        for name in self._unseen:
+            with self._lock:
+                self.runs[name].found(self.clock.now())
+        self._unseen.clear()
 
     def _read(self, paths: Sequence[str]) -> bool:
         """Gives each source its turn; True if any of them may have more."""
@@ -133,16 +149,20 @@ class Monitor:
 
     def rescan(self) -> set[str]:
         """Looks for new sources; gives the paths of the new ones."""
-        self._scanned_at = self.clock.monotonic()
+        self._scanned_at, self._scan_wanted = self.clock.monotonic(), False
         self.found = discover(self.paths, env=self.env, cwd=self.cwd)
         new = [c for c in self.found.candidates if c.path not in self.feeds]
         for candidate in new:
             self._add(candidate)
+        for folder in self.found.folders:
+            self._watcher.add(folder, is_folder=True)
         return {c.path for c in new}
 
     def _add(self, candidate: Candidate) -> None:
         saved = self._saved.pop(candidate.path, None)
         run = self._run_for(candidate, saved)
+        if run.name not in self.runs:
+            self._unseen.add(run.name)
         feed = Feed(candidate.path, candidate.kind, run, format=self.config.format, regex=self.config.regex)
         if saved is not None:
             self._restore(feed, saved)
@@ -175,6 +195,7 @@ class Monitor:
         try:
             if feed.run.name not in self.runs:
                 restore(feed.run, saved["run"])
+            self._unseen.discard(feed.run.name)
             feed.restore(next(f for f in saved["feeds"] if f["path"] == feed.path))
         except (KeyError, TypeError, ValueError, StopIteration, AttributeError, IndexError) as e:
             log.error(

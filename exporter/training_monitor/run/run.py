@@ -40,6 +40,8 @@ KEEP_EVENTS, KEEP_FAILURES = 300, 20
 #: So many step lines after an error line mean that the run lives: block-buffered output prints up to about
 #: 51 lines (8 kB) after the traceback that ended it (nanochat, piped without PYTHONUNBUFFERED).
 ALIVE_AFTER = 64
+#: A run found dead at first sight, for longer than this many seconds, is no news: it pages nobody.
+OLD_NEWS_S = 900.0
 REFIT_S = 10.0  # seconds between two estimates of the final loss
 #: Fields of a step whose latest value is shown.
 SHOWN = tuple(name for name in Step._fields if name not in ("step", "total_steps", "time", "line"))
@@ -86,6 +88,7 @@ class Run:
         self.failures: list[Failure] = []
         self.crashed_for: int | None = None  # step lines since the last fatal failure
         self.finished = False
+        self.is_old_news = False
         self.last_step_time: float | None = None
         self.learn(facts)
 
@@ -116,6 +119,12 @@ class Run:
         """`size` bytes arrived at unix time `at`: the rhythm of the source."""
         self.last_change = at
         self.engine.heard(at, size)
+
+    def found(self, now: float) -> None:
+        """The log was read for the first time: a run that ended long before anybody watched it raises nothing."""
+        if self.last_change is not None and now - self.last_change > OLD_NEWS_S:
+            self.engine.tick(now)
+            self.is_old_news = self.state in ("crashed", "stalled")
 
     def tick(self, now: float) -> list[Event]:
         """Time passed."""
@@ -179,7 +188,7 @@ class Run:
         last = steps[-1]
         if last.total_steps is not None and last.total_steps != self.facts.total_steps:
             self.learn(Facts(total_steps=last.total_steps))
-        self.finished = False
+        self.finished = self.is_old_news = False
         if self.crashed_for is not None:
             self._lives(len(steps), last.step)
         self.filled = {name for name in SHOWN if getattr(last, name) is not None}
@@ -321,6 +330,8 @@ class Run:
 
     def active(self) -> dict[str, Severity]:
         """Open conditions; a crash stays open although buffered lines may follow it."""
+        if self.is_old_news:
+            return {}
         active = self.engine.active()
         if self.crashed_for is not None:
             active["crashed"] = Severity.CRITICAL

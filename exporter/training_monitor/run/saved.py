@@ -18,6 +18,7 @@ PLAIN = (
     "best_loss",
     "crashed_for",
     "finished",
+    "is_old_news",
     "last_step_time",
     "leader",
     "lasts",
