@@ -1,0 +1,25 @@
+"""Real servers for tests: every version at hand."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from servers import server
+
+ROOT = Path(__file__).parents[1]
+#: Another version of the same programs (Debian's): rules and configurations must pass under it as well.
+OTHER = ROOT / ".cache/servers-debian/bin"
+
+
+def every(name: str) -> list[Path]:
+    """All versions of a program that are here, at least one (see `server`)."""
+    other = OTHER / name
+    return [server(name), *([other] if other.exists() else [])]
+
+
+def succeeds(*command: str | Path) -> str:
+    """Runs a command that must exit with 0; gives what it printed."""
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
