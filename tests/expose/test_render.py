@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -67,7 +67,7 @@ class Judge(Collector):
         yield from (self._family(m, (), [((), self._view)]) for m in catalogue.OWN)
 
     @staticmethod
-    def _family(metric: Metric[Any], scope: tuple[str, ...], subjects: list[tuple[tuple[str, ...], Any]]) -> Family:
+    def _family(metric: Metric[Any], scope: tuple[str, ...], subjects: Sequence[tuple[tuple[str, ...], Any]]) -> Family:
         labels = (*scope, *metric.labels)
         if metric.type == "info":
             info = InfoMetricFamily(metric.name.removesuffix("_info"), metric.help, labels=labels)
@@ -78,8 +78,8 @@ class Judge(Collector):
         cls = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
         family = cls(metric.name, metric.help, labels=labels)
         for values, subject in subjects:
-            value = metric.read(subject)
-            for more, x in value if metric.labels else [((), value)]:  # type: ignore[union-attr]
+            value: Any = metric.read(subject)
+            for more, x in value if metric.labels else [((), value)]:
                 if x is not None:
                     family.add_metric((*values, *more), x)
         return family

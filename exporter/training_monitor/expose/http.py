@@ -48,7 +48,7 @@ class Limits:
 
     connections: int = 32
     header_s: float = 5.0  # TLS handshake and request header
-    answer_s: float = 30.0
+    answer_s: float = 30.0  # all of it; not less than header_s
     header_bytes: int = 16 * 1024
     grace_s: float = 1.0  # so long no newer connection pushes one out
     stop_s: float = 0.5  # what is being answered at the stop may take so long to end
@@ -284,7 +284,7 @@ class _Request(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the parser says to what is no request. Repeats nothing of it."""
-        self.command = ""
+        self.command, self.request_version = "", self.protocol_version  # an answer to HTTP/0.9 would have no header
         self.send(text(code, f"{HTTPStatus(code).phrase}.\n"), Rules())
 
     def _drain(self) -> None:
