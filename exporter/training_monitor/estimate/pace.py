@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from itertools import pairwise
+from statistics import median
 
 from training_monitor.estimate.columns import Columns, finite
 from training_monitor.state import Stateful
@@ -13,6 +14,7 @@ from training_monitor.state import Stateful
 class Pace(Stateful):
     """Averages step times over the last 1000 lines, but not over the first fifth of a run.
 
+    Where the level changed by more than 20 % for two blocks, only what came after the change counts.
     The mean, not the median: slow steps that come again and again (garbage collection, data shards) belong to the pace.
     The first line of each process (compilation) is left out; the first fifth is left out because runs start slowly.
     Measured on 26 real runs from 10 % to 95 % of their length: the remaining time is 0.24 % off in the median, 1.4 % at
@@ -22,11 +24,12 @@ class Pace(Stateful):
     __slots__ = ("blocks", "gaps", "last", "lines", "productive", "startup", "step_times")
     BLOCK = 50  # lines in a block
     WINDOW = 1000  # lines
+    SAME = 0.2  # relative difference of medians up to which two blocks have the same level
 
     def __init__(self) -> None:
         self.last: int | None = None  # latest step of this process
         self.lines = 0  # lines with a step time
-        self.blocks: deque[list[float]] = deque(maxlen=self.WINDOW // self.BLOCK)  # [lines, sum of step times]
+        self.blocks: deque[list[float]] = deque(maxlen=self.WINDOW // self.BLOCK)  # [lines, sum, median]
         self.step_times: list[float] = []  # the unfinished block
         self.gaps: list[int] = []  # steps that each of its lines stands for
         self.productive = 0.0  # seconds of the steps in finished blocks
@@ -64,18 +67,25 @@ class Pace(Stateful):
         if not self.blocks and lines > 1:
             tail = known[-max(1, int(wanted)) :]
             return math.fsum(tail) / len(tail)
-        for n, total in reversed(self.blocks):
-            if lines >= wanted:
+        for n, total, level in reversed(self.blocks):
+            if lines >= wanted or not self._holds(level):
                 break
             lines, seconds = lines + int(n), seconds + total
         return seconds / lines if lines else None
 
+    def _holds(self, level: float) -> bool:
+        """Is this the level of the two latest blocks? Always, as long as these two do not agree."""
+        if len(self.blocks) < 3:
+            return True
+        before, now = self.blocks[-2][2], self.blocks[-1][2]
+        return abs(now - before) > self.SAME * before or abs(level - now) <= self.SAME * now
+
     def _close(self) -> None:
         times, gaps = self.step_times[: self.BLOCK], self.gaps[: self.BLOCK]
         del self.step_times[: self.BLOCK], self.gaps[: self.BLOCK]
-        known = finite(times)
-        self.lines += len(known)
-        self.blocks.append([len(known), math.fsum(known)])
+        if known := finite(times):
+            self.lines += len(known)
+            self.blocks.append([len(known), math.fsum(known), median(known)])
         self.productive += _work(times, gaps)
 
 
