@@ -71,7 +71,13 @@ class Monitor:
         while not self._stop.is_set():
             self.round(self._watcher.wait(TICK_S))
         self.save(everything=True)
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of all files."""
         self._watcher.close()
+        for feed in self.feeds.values():
+            feed.tail.close()
 
     def start(self) -> None:
         """Restores what was saved and reads everything that is there."""
@@ -168,7 +174,7 @@ class Monitor:
             self._restore(feed, saved)
         with self._lock:
             self.feeds[candidate.path] = feed
-            self.runs.setdefault(run.name, run)
+            self.runs.setdefault(feed.run.name, feed.run)
         self._watcher.add(candidate.path)
 
     def _run_for(self, candidate: Candidate, saved: dict[str, Any] | None) -> Run:

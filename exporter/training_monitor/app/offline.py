@@ -48,6 +48,7 @@ def read_run(
         _tell(run, feed.take(chunk), on_event)
         if progress is not None:
             progress(done, done + (feed.tail.lag_bytes or 0))
+    feed.tail.close()
     if feed.tail.problem is not None or not feed.tail.exists:
         raise InputError(feed.tail.problem or f"{path}: does not exist")
     _tell(run, feed.end(), on_event)

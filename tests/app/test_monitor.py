@@ -1,0 +1,208 @@
+"""The monitor: files on disk in, runs out, through restarts of either side."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from training_monitor.app.monitor import Monitor
+from training_monitor.clock import FakeClock
+from training_monitor.config import parse
+from training_monitor.run import state_of
+
+DATA = Path(__file__).parent.parent / "data" / "nanochat"
+SPIKE = (DATA / "base_train_spike.log").read_bytes()
+
+
+class Watched:
+    """A monitor whose rounds are made by the test."""
+
+    def __init__(self, folder: Path, *, config: str = "", state: bool = True, clock: FakeClock | None = None) -> None:
+        self.folder, self.clock, self.events = folder, clock or FakeClock(), []
+        self.config, self.state = parse(config), str(folder / "state") if state else None
+        (folder / "logs").mkdir(exist_ok=True)
+        self.begin()
+
+    def begin(self) -> None:
+        self.monitor = Monitor(
+            [str(self.folder / "logs")],
+            self.config,
+            state_dir=self.state,
+            clock=self.clock,
+            on_event=lambda run, event: self.events.append((run.name, event.step, event.kind, event.severity.label)),
+        )
+        self.monitor.start()
+
+    def look(self, seconds: float = 1.0) -> None:
+        """A second passes, and everything that changed is read."""
+        self.clock.advance(seconds)
+        self.monitor.rescan()
+        self.monitor.round(set(self.monitor.feeds))
+
+    def die(self) -> None:
+        """The process is killed: nothing is saved, a new one begins."""
+        self.monitor.close()
+        self.begin()
+
+    def path(self, name: str) -> Path:
+        return self.folder / "logs" / name
+
+    def run(self, name: str = "train"):
+        return self.monitor.runs[name]
+
+
+@pytest.fixture
+def watched(tmp_path):
+    made = Watched(tmp_path)
+    yield made
+    made.monitor.close()
+
+
+def test_a_log_that_appears_later_is_picked_up_and_followed(watched):
+    assert watched.monitor.runs == {}
+    watched.path("train.log").write_bytes(SPIKE[:100_000])
+    watched.look()
+    first = watched.run().snapshot(0).step
+    with watched.path("train.log").open("ab") as f:
+        f.write(SPIKE[100_000:])
+    watched.look()
+    assert first < watched.run().snapshot(0).step == 1599
+    assert watched.run().state == "finished"
+
+
+def test_a_named_log_that_does_not_exist_yet_is_waiting_and_no_error(tmp_path):
+    monitor = Monitor([str(tmp_path / "later.log")], parse(""), clock=FakeClock())
+    monitor.start()
+    (status,) = monitor.view().sources
+    assert (status.waiting, status.up, status.problem) == (True, False, None)
+    assert monitor.view().snapshots[0].state == "waiting"
+    monitor.close()
+
+
+def test_two_halves_of_a_slurm_job_are_one_run(watched):
+    watched.path("slurm-7.out").write_bytes(SPIKE[:50_000])
+    watched.path("slurm-7.err").write_bytes(
+        b"slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-04-07T08:18:54 DUE TO TIME LIMIT ***\n"
+    )
+    watched.look()
+    assert set(watched.monitor.runs) == {"slurm-7"}
+    assert watched.run("slurm-7").state == "crashed"
+    assert watched.run("slurm-7").snapshot(0).step > 100
+
+
+def test_equal_names_in_two_watched_folders_are_told_apart(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train.log").write_bytes(SPIKE[:20_000])
+    monitor = Monitor([str(tmp_path / "a"), str(tmp_path / "b")], parse(""), clock=FakeClock())
+    monitor.start()
+    assert set(monitor.runs) == {"train", "b/train"}
+    monitor.close()
+
+
+def test_a_killed_monitor_goes_on_as_if_nothing_had_happened(tmp_path):
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "calm").mkdir()
+    killed, calm = Watched(tmp_path / "killed"), Watched(tmp_path / "calm")
+    for at in range(0, len(SPIKE), 20_000):
+        for watched in (killed, calm):
+            with watched.path("train.log").open("ab") as f:
+                f.write(SPIKE[at : at + 20_000])
+            os.utime(watched.path("train.log"), (watched.clock.now(), watched.clock.now()))
+            watched.look(7)
+        killed.die()
+    assert killed.run().event_counts == calm.run().event_counts
+    # What a run knows from its log is equal; when its bytes were seen (`stall`) belongs to the monitor that saw them.
+    kept = ("order", "events", "facts", "shown", "validations", "best_loss")
+    one, other = state_of(killed.run()), state_of(calm.run())
+    for name in ("detectors", "level", "crash"):
+        assert json.dumps(one["engine"][name]) == json.dumps(other["engine"][name])
+    assert {k: json.dumps(one[k]) for k in kept} == {k: json.dumps(other[k]) for k in kept}
+    for watched in (killed, calm):
+        watched.monitor.close()
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(st.integers(1, 60_000), st.sampled_from(["", "die", "rotate", "save"])), min_size=3, max_size=12)
+)
+def test_whatever_happens_in_between_the_counters_end_the_same(tmp_path_factory, pieces):
+    watched = Watched(tmp_path_factory.mktemp("any"))
+    plain = Watched(tmp_path_factory.mktemp("plain"), state=False)
+    plain.path("train.log").write_bytes(SPIKE)
+    plain.look()
+    rest = SPIKE
+    for size, what in [*pieces, (len(SPIKE), "")]:
+        with watched.path("train.log").open("ab") as f:
+            f.write(rest[:size])
+        rest = rest[size:]
+        watched.look(7)
+        if what == "die":
+            watched.die()
+        elif what == "save":
+            watched.monitor.save()
+        elif what == "rotate" and rest:
+            watched.path("train.log").rename(watched.path("train.log.1"))
+    assert watched.run().event_counts == plain.run().event_counts
+    assert watched.run().snapshot(0).steps_seen == 1600
+    for w in (watched, plain):
+        w.monitor.close()
+
+
+def test_a_state_that_cannot_be_used_is_read_again_from_the_log(watched, caplog):
+    watched.path("train.log").write_bytes(SPIKE)
+    watched.look()
+    watched.monitor.save(everything=True)
+    counts = watched.run().event_counts
+    store = watched.monitor.store
+    ((key, state),) = store.load()
+    state["run"]["engine"] = {"something": "else"}
+    store.save(key, state)
+    watched.die()
+    assert watched.run().event_counts == counts
+    assert "its saved state cannot be used" in caplog.text
+
+
+def test_a_new_run_written_into_the_same_path_is_a_new_run_and_keeps_the_counters(watched):
+    watched.path("train.log").write_bytes(SPIKE)
+    watched.look()
+    before = dict(watched.run().event_counts)
+    watched.path("train.log").write_bytes(SPIKE[:60_000])
+    watched.look()
+    seen = watched.run().snapshot(0)
+    assert (seen.runs, seen.restarts, seen.state) == (2, 0, "running")
+    assert seen.step < 400
+    assert all(seen.event_counts[k] >= n for k, n in before.items())
+
+
+def test_a_finished_run_goes_away_after_the_stated_time(tmp_path):
+    watched = Watched(tmp_path, config="series: {expire_after: 1h}")
+    watched.path("train.log").write_bytes(SPIKE)
+    os.utime(watched.path("train.log"), (watched.clock.now(), watched.clock.now()))
+    watched.look()
+    assert [s.run for s in watched.monitor.view().snapshots] == ["train"]
+    watched.clock.advance(3600)
+    assert watched.monitor.view().snapshots == []
+    assert watched.monitor.view().sources == []
+    watched.monitor.close()
+
+
+def test_metrics_are_not_ready_before_the_first_catch_up(tmp_path):
+    (tmp_path / "train.log").write_bytes(SPIKE)
+    monitor = Monitor([str(tmp_path)], parse(""), clock=FakeClock())
+    assert not monitor.view().ready
+    monitor.start()
+    assert monitor.view().ready
+    monitor.close()
+
+
+def test_an_unreadable_log_is_not_up_and_says_why_and_the_others_go_on(watched):
+    watched.path("train.log").write_bytes(SPIKE)
+    watched.path("other.log").mkdir()
+    os.mkfifo(watched.path("pipe.log"))
+    watched.look()
+    assert watched.run().state == "finished"
+    assert watched.monitor.view().own.skipped_files["fifo"] == 1
