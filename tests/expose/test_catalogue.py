@@ -129,6 +129,7 @@ def test_lost_time_has_every_reason() -> None:
     lost = read("training_lost_seconds", full_snapshot())
     assert lost[("evaluation",)] == 40.0
     assert lost[("stall",)] == 0.0
+    assert len(lost) == 7
 
 
 def test_parameters_that_are_no_number_do_not_break_the_info() -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from full_view import full_view
 from training_monitor.errors import UsageError
-from training_monitor.expose.http import SECURITY_HEADERS, Limits, WebServer
+from training_monitor.expose.http import Limits, WebServer
+from training_monitor.expose.request import SECURITY_HEADERS
 from training_monitor.expose.site import Response, text
 
 FOREVER_S = 600.0  # longer than any test
@@ -70,6 +71,10 @@ def ask(server: WebServer, path: str = "/-/healthy", method: str = "GET", body: 
         answer = connection.getresponse()
         content_type = answer.headers.pop("Content-Type") if hasattr(answer.headers, "pop") else ""
         return Response(answer.status, answer.read(), content_type or "", dict(answer.headers.items()))
+
+
+def fail(error: Exception) -> None:
+    raise error
 
 
 def wait_until(claim: Callable[[], bool]) -> None:
@@ -213,7 +218,7 @@ def test_an_error_in_a_page_is_logged_and_the_client_told(caplog: pytest.LogCapt
 
 
 def test_requests_are_logged_without_control_characters(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "training_monitor.expose.http")
+    caplog.set_level(logging.DEBUG, "training_monitor.expose.request")
     with serving() as server:
         raw(server, b"GET /\x1b[31m HTTP/1.1\r\n\r\n")
     assert "/\\" in caplog.text
@@ -265,6 +270,18 @@ def test_stopping_does_not_wait_for_an_answer_that_does_not_end() -> None:
         server.stop()
         release.set()
         assert b"too late" not in everything(sock)
+
+
+def test_an_error_while_accepting_is_logged_and_the_server_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving() as server:
+        errors = [ZeroDivisionError("a bug")]
+        cut_overdue = server._cut_overdue
+        monkeypatch.setattr(server, "_cut_overdue", lambda: fail(errors.pop()) if errors else cut_overdue())
+        assert [ask(server).status for _ in range(2)] == [200, 200]
+    assert "error in the web server; it goes on" in caplog.text
+    assert "a bug" in caplog.text
 
 
 def test_a_server_that_never_started_can_be_stopped_twice() -> None:

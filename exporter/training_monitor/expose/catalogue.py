@@ -86,7 +86,7 @@ RUN: tuple[Metric[Snapshot], ...] = (
     ),
     Metric(
         "training_best_loss",
-        "Lowest training loss of the run so far, as the plateau detector sees it.",
+        "Lowest training loss of the run so far, as the log shows it.",
         lambda s: s.best_loss,
         unit="nats per token",
     ),
@@ -104,7 +104,7 @@ RUN: tuple[Metric[Snapshot], ...] = (
     ),
     Metric(
         "training_loss_at_step",
-        "Training loss as the log shows it at some steps of the run (label step, at most a few hundred, they stay).",
+        "Training loss over the stretch of steps that ends at this step (at most 200 stretches, at stable steps).",
         lambda s: [((str(p.step),), p.loss) for p in s.curve],
         labels=("step",),
         unit="nats per token",

@@ -12,7 +12,6 @@ connection that has had its second gives way. Files are read again when they cha
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import selectors
 import socket
@@ -20,26 +19,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.client import HTTPMessage
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from training_monitor.expose import addresses
 from training_monitor.expose.guard import Guard, Rules
+from training_monitor.expose.request import Request
 from training_monitor.expose.site import Response, Site, text
 from training_monitor.expose.view import View
 
 log = logging.getLogger(__name__)
-
-#: Sent with every answer unless the web configuration says otherwise.
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "deny",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +44,6 @@ class Limits:
 
 #: After so many seconds what should have been cut is cut again, or accepting is tried again.
 RETRY_S = 0.1
-#: Smaller bodies go out together with the header.
-MAX_JOINED = 64 * 1024
 
 
 class WebServer:
@@ -135,9 +121,13 @@ class WebServer:
             for listener in (*self._listeners, self._wake[0]):
                 selector.register(listener, selectors.EVENT_READ)
             while not self._stopping.is_set():
-                for key, _ in selector.select(self._cut_overdue()):
-                    if key.fileobj is not self._wake[0]:
-                        self._accept(key.fileobj)
+                try:
+                    for key, _ in selector.select(self._cut_overdue()):
+                        if key.fileobj is not self._wake[0]:
+                            self._accept(key.fileobj)
+                except Exception:
+                    log.exception("error in the web server; it goes on")
+                    self._stopping.wait(RETRY_S)
 
     def _cut_overdue(self) -> float | None:
         """Cuts the connections whose time is over; gives the seconds until the next one's is."""
@@ -226,12 +216,12 @@ class _Connection:
         if rules.tls is not None:
             self.sock = rules.tls.wrap(self.sock)
             rules.tls.greet(self.sock)
-        request = _Request(self.sock, self.peer, self._server.limits.header_bytes)
+        request = Request(self.sock, self.peer, self._server.limits.header_bytes)
         self.answering = True
         if request.complete:
-            request.send(self._answer(request, rules), rules)
+            request.send(self._answer(request, rules), rules.settings.headers)
 
-    def _answer(self, request: _Request, rules: Rules) -> Response:
+    def _answer(self, request: Request, rules: Rules) -> Response:
         """The page, or why there is none."""
         headers = {name.lower(): value for name, value in request.headers.items()}
         refusal = self._server.guard.refusal(rules, headers.get("authorization"))
@@ -242,88 +232,6 @@ class _Connection:
         except Exception:
             log.exception("web client %s: no answer to %r", self.peer, request.path[:200])
             return text(500, "Internal error; see the log of the exporter.\n")
-
-
-class _Request(BaseHTTPRequestHandler):
-    """One request, read by the standard library's parser; `complete` is False if it was refused at once."""
-
-    protocol_version = "HTTP/1.1"
-
-    def __init__(self, sock: socket.socket, peer: str, header_bytes: int) -> None:
-        self.client_address = (peer, 0)
-        self.sock = sock
-        self.rfile = io.BufferedReader(_Limited(sock, header_bytes))
-        self.headers = HTTPMessage()
-        self._head = self.wfile = io.BytesIO()
-        self.close_connection = True
-        self.complete = False
-        self._read()
-
-    def _read(self) -> None:
-        self.requestline, self.request_version, self.command = "", "HTTP/1.1", ""
-        try:
-            self.raw_requestline = self.rfile.readline()
-            if self.raw_requestline and self.parse_request():
-                self.complete = self.request_version != "HTTP/0.9"
-        except _TooLargeError:
-            self.send_error(431)
-
-    def send(self, response: Response, rules: Rules) -> None:
-        """Sends the answer and nothing after it: one request for each connection."""
-        self.send_response(response.status)
-        length = {"Content-Type": response.content_type, "Content-Length": str(len(response.body))}
-        for name, value in {**SECURITY_HEADERS, **rules.settings.headers, **response.headers, **length}.items():
-            self.send_header(name, value)
-        self.send_header("Connection", "close")
-        self.end_headers()
-        body = b"" if self.command == "HEAD" else response.body
-        self.sock.sendall(self._head.getvalue() + body if len(body) < MAX_JOINED else self._head.getvalue())
-        if len(body) >= MAX_JOINED:
-            self.sock.sendall(body)
-        self._drain()
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the parser says to what is no request. Repeats nothing of it."""
-        self.command, self.request_version = "", self.protocol_version  # an answer to HTTP/0.9 would have no header
-        self.send(text(code, f"{HTTPStatus(code).phrase}.\n"), Rules())
-
-    def _drain(self) -> None:
-        """Takes a request's body, unread: closing over unread data would take the answer away from the client."""
-        if "Content-Length" not in self.headers and "Transfer-Encoding" not in self.headers:
-            return
-        self.sock.shutdown(socket.SHUT_WR)
-        for _ in range(16):
-            if not self.sock.recv(65536):
-                break
-
-    def version_string(self) -> str:
-        return "training-monitor"
-
-    def log_message(self, format: str, *args: Any) -> None:
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("web client %s: %r", self.client_address[0], format % args)
-
-
-class _TooLargeError(Exception):
-    """The request header is larger than allowed."""
-
-
-class _Limited(io.RawIOBase):
-    """Reads a socket up to so many bytes."""
-
-    def __init__(self, sock: socket.socket, left: int) -> None:
-        self._sock = sock
-        self._left = left
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if self._left <= 0:
-            raise _TooLargeError
-        n = self._sock.recv_into(buffer, min(len(buffer), self._left))
-        self._left -= n
-        return n
 
 
 def _refuse(sock: socket.socket) -> None:

@@ -11,7 +11,7 @@ from training_monitor.records import KINDS, Comparison, Cost, Event, Goodput, Le
 #: Most series of one metric that come from names in the log (validation metrics, reasons), not from a known list.
 MAX_SERIES = 50
 #: Where the wall time of a run can go: every reason exists at 0.
-LOST_REASONS = ("startup", "evaluation", "checkpoint", "stall", "rework", "other")
+LOST_REASONS = ("startup", "evaluation", "checkpoint", "sampling", "stall", "rework", "other")
 _KIND_SEVERITIES = tuple(((kind, sev.label), (kind, sev)) for kind in KINDS for sev in Severity)
 
 
@@ -51,9 +51,7 @@ def goodput(value: Callable[[Goodput], Number]) -> Callable[[Snapshot], Number]:
 
 
 def lost(s: Snapshot) -> Series:
-    if s.goodput is None:
-        return []
-    return [((reason,), s.goodput.lost.get(reason, 0.0)) for reason in LOST_REASONS]
+    return [] if s.goodput is None else by_name({**dict.fromkeys(LOST_REASONS, 0.0), **s.goodput.lost})
 
 
 def final_loss(s: Snapshot) -> Series:
@@ -91,5 +89,6 @@ def run_info(s: Snapshot) -> Series:
     return [(tuple("" if v is None else str(v) for v in values), 1)]
 
 
-def by_name(counts: Mapping[str, int]) -> Series:
+def by_name(counts: Mapping[str, float]) -> Series:
+    """One series for each name, at most `MAX_SERIES`."""
     return [((name,), counts[name]) for name in sorted(counts)[:MAX_SERIES]]
