@@ -190,7 +190,7 @@ class WandbDecoder:
         else:
             lines, self._lines[stream] = [line], b""
         for line in lines:
-            failure = self._markers.scan(_ESCAPE.sub(b"", line) if b"\x1b" in line else line, 0, None)
+            failure = self._markers.scan(_ESCAPE.sub(b"", line) if b"\x1b" in line else line, 0)
             if failure:
                 self._fail(failure.kind, failure.text, failure.fatal, messages.output_time(*message), out)
 
