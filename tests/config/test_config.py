@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from training_monitor.config import RUN_SCHEMA, SCHEMA, Config, load, parse
 from training_monitor.config.example import commented
+from training_monitor.config.show import effective
 from training_monitor.errors import ConfigError, InputError
 
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yml"))
@@ -98,3 +99,14 @@ def test_the_commented_example_is_valid_once_uncommented():
 
 def test_every_key_has_a_sample_or_a_default():
     assert "None" not in commented()
+
+
+def test_the_effective_configuration_is_a_file_that_says_the_same():
+    text = (
+        "names: [{match: '/(?P<r>.)/', name: '{r}'}]\nhardware: {gpu: H100}\nsources: {poll: 3s}\n"
+        "runs: [{run: a*, cost: {usd_per_gpu_hour: 2}, detectors: {plateau: {warning: 400}}}]\n"
+    )
+    once = effective(parse(text))
+    assert effective(parse(once)) == once
+    assert parse(once).of("abc") == parse(text).of("abc")
+    assert "usd_per_gpu_hour: 2" in once

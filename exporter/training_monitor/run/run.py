@@ -62,6 +62,8 @@ class Run:
         self.name, self.source = name, source
         self._thresholds, self._settings = thresholds or Thresholds(), settings or EstimateSettings()
         self.goals = goals or Goals()
+        self._source = ""  # of the records being taken
+        self._at: float | None = None
         self._final_loss: tuple[int, float, Interval | None] | None = None  # at step, made at, value
         self.runs = 0
         self.event_counts: dict[tuple[str, Severity], int] = {}
@@ -87,6 +89,7 @@ class Run:
         self.events: list[Event] = []
         self.failures: list[Failure] = []
         self.crashed_for: int | None = None  # step lines since the last fatal failure
+        self.failed_in: tuple[str, float | None] = ("", None)  # source and time of that failure
         self.finished = False
         self.is_old_news = False
         self.last_step_time: float | None = None
@@ -101,6 +104,7 @@ class Run:
         """
         events: list[Event] = []
         stepped = False
+        self._source, self._at = source, at
         for is_step, group in groupby(records, _is_step):
             if is_step:
                 stepped = True
@@ -240,7 +244,13 @@ class Run:
             self.last_step_time = last.time
 
     def _lives(self, n: int, step: int) -> None:
-        """Counts step lines after an error line: many of them mean that the run did not die of it."""
+        """Counts step lines after an error line: many of them mean that the run did not die of it.
+
+        Of another source (a SLURM job's .out beside its .err) only what was written later counts.
+        """
+        source, failed_at = self.failed_in
+        if self._source != source and not (self._at and failed_at and self._at > failed_at + 60):
+            return
         self.crashed_for = (self.crashed_for or 0) + n
         if self.crashed_for > ALIVE_AFTER:
             self.crashed_for = None
@@ -287,7 +297,7 @@ class Run:
             return []
         if self.finished or self.crashed_for is not None:
             return []  # after the regular end, or what follows from the first cause
-        self.crashed_for = 0
+        self.crashed_for, self.failed_in = 0, (self._source, self._at)
         return self._keep(self.engine.failed(failure, self.order.last))
 
     def _keep(self, events: list[Event]) -> list[Event]:

@@ -17,6 +17,7 @@ PLAIN = (
     "shown",
     "best_loss",
     "crashed_for",
+    "failed_in",
     "finished",
     "is_old_news",
     "last_step_time",
