@@ -24,6 +24,7 @@ class Scores(NamedTuple):
     level: list[float]
     sigma: list[float]
     z: list[float]
+    memory: list[float]  # standard error of a mean over that of white noise: above 1 where the log is smoothed
 
 
 class Condition(Stateful):

@@ -31,10 +31,13 @@ DETECTORS: dict[str, Callable[[Thresholds], Detector]] = {
 }
 
 
+GAP = 10  # a jump by so many times the usual distance of steps is a gap in the log
+
+
 class Engine(Stateful):
     """Finds the anomalies of one run. The same steps give the same events, however they were split into batches."""
 
-    __slots__ = ("crash", "detectors", "level", "outside", "stall", "step")
+    __slots__ = ("crash", "detectors", "level", "outside", "spacing", "stall", "step")
 
     def __init__(self, thresholds: Thresholds | None = None) -> None:
         self.level = LossLevel()
@@ -42,7 +45,8 @@ class Engine(Stateful):
         self.stall = Stall()
         self.crash = Crash()
         self.outside: dict[str, int] = {}  # open conditions that are judged elsewhere
-        self.step: int | None = None
+        self.step = 0
+        self.spacing = 0  # usual distance of logged steps, 0 while not known
 
     def learn(self, facts: Facts) -> None:
         """Takes what header lines say."""
@@ -54,21 +58,37 @@ class Engine(Stateful):
         """The events of these steps, in their order. Steps increase; the caller drops repeats and tells of restarts."""
         if not steps:
             return []
-        self.step = steps[-1].step
-        self.stall.stepped(self.step)
+        self.stall.stepped(steps[-1].step)
         self.crash.resumed()
+        events: list[Event] = []
+        start = 0
+        for i, step in enumerate(steps):
+            distance = step.step - self.step
+            if distance > GAP * self.spacing > 0:
+                events += self._update(steps[start:i])
+                self._restart()
+                start = i
+            self.spacing, self.step = distance, step.step
+        return events + self._update(steps[start:])
+
+    def _update(self, steps: Sequence[Step]) -> list[Event]:
         scores = self.level.update(steps)
         found = [f for detector in self.detectors.values() for f in detector.update(steps, scores)]
         found.sort(key=lambda f: (f[0], KINDS.index(f[1].kind)))
         return [event for _, event in found]
 
-    def resumed(self, step: int | None) -> None:
-        """A process restarted or the step went back. Baselines stay; what must warm up again does."""
-        self.crash.resumed()
-        self.stall.resumed()
-        self.level.resumed()
+    def _restart(self) -> None:
+        """Steps are missing or come again: baselines stay; what must warm up again does."""
+        self.spacing = 0
+        self.level.restart()
         for detector in self.detectors.values():
             detector.resumed()
+
+    def resumed(self, step: int | None) -> None:
+        """A process restarted or the step went back."""
+        self.crash.resumed()
+        self.stall.resumed()
+        self._restart()
 
     def failed(self, failure: Failure, step: int | None) -> list[Event]:
         """The event `crashed`, once for a chain of fatal errors."""

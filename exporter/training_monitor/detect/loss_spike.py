@@ -9,52 +9,85 @@ from training_monitor.detect.base import Detector, Found, Scores, event, own_los
 from training_monitor.detect.thresholds import Thresholds
 from training_monitor.records import Event, Step
 
+DELTA = 3.5  # standard deviations: the shift that the evidence is counted for
+HALF = DELTA * DELTA / 2
+PAGE = 13.5  # evidence for a warning, nats
+NOTICE = 9.0  # evidence for a notice, nats
+MOST = 8.0  # evidence that one point can give, nats: two are needed
+SHORT_RISE, LONG_RISE, LONG = 0.06, 0.03, 12  # mean log rise that is worth a warning, below and from 12 points on
+LASTING = 10  # points at the warning ratio that are as bad as one at the critical ratio
+ODD = 4.0  # z of an odd point
+CLEAN_RATE = 0.003  # rate of odd points below which one point of …
+CLEAN_Z, ODD_Z = 5.0, 6.0  # … the first z is a notice, else of the second
+RARE = 3e-4  # rate of odd points that any run may have
+
 
 class LossSpike(Detector):
     """A loss at 2x its level at once (critical), at 1.5x for two points (warning), or beyond what the noise explains.
 
-    Notice: one point 6 sigma up. Warning: two such points on a run without odd single points, or a CUSUM whose input is
-    capped, so that no single point can fire it. Critical: 2x at once, 1.5x held for three points, 1.2x for ten.
+    Below the ratios evidence is counted as in a CUSUM: the log likelihood ratio of a shift by 3.5 sigma against none.
+    What one point can give is limited by the run's own rate of odd single points, so that pages need two points
+    in a row on a clean batch-averaged loss and three or four on the loss of one rank. One odd point is a notice.
     """
 
-    __slots__ = ("critical", "cusum", "held_12", "held_15", "odd_points", "warning", "z1", "z2")
-    constants = ("critical", "warning")
+    __slots__ = ("evidence", "held", "held_rise", "last_rise", "limits", "odd_rate", "points", "rise", "z1", "z2")
+    constants = ("limits",)
 
     def __init__(self, thresholds: Thresholds) -> None:
         super().__init__(loss_spike=5)
-        self.warning = math.log(thresholds.loss_spike.warning)
-        self.critical = math.log(thresholds.loss_spike.critical)
-        self.cusum = self.z1 = self.z2 = self.odd_points = 0.0
-        self.held_15 = self.held_12 = 0
+        self.limits = math.log(thresholds.loss_spike.warning), math.log(thresholds.loss_spike.critical)
+        self.evidence = 0.0  # nats
+        self.points = 0  # since the evidence was zero
+        self.rise = 0.0  # sum over those points
+        self.held = 0  # points in a row above the warning ratio
+        self.held_rise = 0.0  # sum over those points
+        self.odd_rate = RARE
+        self.z1 = self.z2 = self.last_rise = 0.0
 
     def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
         found: list[Found] = []
         condition = self.conditions["loss_spike"]
-        for at, y, base, _, z in zip(*scores, strict=True):
-            level = max(self._noise(z), self._ratio(y - base, z))
-            if condition.rises(level):
+        warning, critical = self.limits
+        for at, y, base, _, z, memory in zip(*scores, strict=True):
+            rise = y - base
+            level = self._evidence(z, z / memory, rise)
+            if rise > warning:
+                self.held += 1
+                self.held_rise += rise
+                if (
+                    rise >= critical
+                    or self.held >= LASTING
+                    or (self.held >= 3 and self.held_rise > self.held * (critical - 0.1))
+                ):
+                    level = 3
+                elif self.held >= 2:
+                    level = max(level, 2)
+            elif self.held:
+                self.held, self.held_rise = 0, 0.0
+            if (level or condition.level) and condition.rises(level):
                 found.append((at, self._event(steps[at], level, math.exp(base))))
         return found
 
-    def _noise(self, z: float) -> int:
-        """The level of z alone."""
-        level = 1 if z > 6 else 0
-        if self.odd_points < 2.5 and ((z > 5 and self.z1 > 5) or (z > 2.5 and self.z1 > 6)):
+    def _evidence(self, z: float, whitened: float, rise: float) -> int:
+        level = 1 if z > (CLEAN_Z if self.odd_rate < CLEAN_RATE else ODD_Z) else 0
+        most = min(MOST, -math.log(self.odd_rate))
+        self.evidence += min(DELTA * whitened - HALF, most)
+        if self.evidence <= 0:
+            self.evidence = self.rise = 0.0
+            self.points = 0
+        else:
+            self.evidence = min(self.evidence, 30.0)
+            self.points += 1
+            self.rise += rise
+            if self.evidence > NOTICE and self.points > 1:
+                enough = SHORT_RISE if self.points < LONG else LONG_RISE
+                level = 2 if self.evidence > PAGE and self.rise > self.points * enough else 1
+        if self.z1 > 6 and z > 2.5 and rise > 0.02 and self.odd_rate < CLEAN_RATE and self.last_rise > 0.18:
             level = 2
-        self.cusum = min(max(0.0, self.cusum + min(z, 4.0) - 1.5), 21.0)  # bounded: a long spike must end some time
-        self.odd_points *= 0.9995
-        if self.z1 > 5 and self.z2 < 2.5 and z < 2.5:
-            self.odd_points += 1
-        self.z2, self.z1 = self.z1, z
-        return 2 if self.cusum > 7 else level
-
-    def _ratio(self, rise: float, z: float) -> int:
-        """The level of the loss over its level, as the threshold table has it."""
-        self.held_15 = self.held_15 + 1 if rise > self.warning else 0
-        self.held_12 = self.held_12 + 1 if rise > 0.18 else 0
-        if rise >= self.critical or (z > 4 and (self.held_15 >= 3 or self.held_12 >= 10)):
-            return 3
-        return 2 if self.held_15 >= 2 else 0
+        is_odd = self.z1 > ODD and self.z2 < 2.5 and z < 2.5
+        self.odd_rate = max(RARE, self.odd_rate * 0.9995 + (0.0005 if is_odd else 0.0))
+        self.z2, self.z1, self.last_rise = self.z1, z, rise
+        return level
 
     def _event(self, step: Step, level: int, expected: float) -> Event:
         loss = own_loss(step) or 0.0
