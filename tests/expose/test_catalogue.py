@@ -17,7 +17,7 @@ ALL: tuple[Metric[Any], ...] = (*catalogue.RUN, *catalogue.SOURCE, *catalogue.OW
 PROMISED = set(
     """
     training_step training_steps_planned training_epoch training_loss training_validation_loss
-    training_validation_bits_per_byte training_learning_rate training_grad_norm training_mfu_ratio
+    training_validation_bpb training_learning_rate training_grad_norm training_mfu_ratio
     training_step_duration_seconds training_tokens_per_second training_tokens_total
     training_last_step_timestamp_seconds training_loss_baseline training_mfu_baseline_ratio
     training_mfu_recent_ratio training_step_duration_baseline_seconds training_step_duration_recent_seconds

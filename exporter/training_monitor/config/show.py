@@ -19,7 +19,7 @@ def effective(config: Config) -> str:
             document[section] = {key: value for key, value in found.items() if value not in (None, [])}
     thresholds: dict[str, dict[str, float]] = {}
     for (kind, severity), value in config.default.thresholds.table().items():
-        thresholds.setdefault(kind, {})[severity] = value
+        thresholds.setdefault(kind, {})[severity] = _shown(value)
     thresholds["plateau"]["improvement"] = config.default.thresholds.plateau_improvement
     document["detectors"] = thresholds
     document["names"] = [{"match": rule.match.pattern, "name": rule.name} for rule in config.names]
@@ -38,4 +38,6 @@ def _sections(values: Any) -> dict[str, dict[str, Any]]:
 
 
 def _shown(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return list(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value

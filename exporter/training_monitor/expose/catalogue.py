@@ -129,7 +129,7 @@ RUN: tuple[Metric[Snapshot], ...] = (
         unit="nats per token",
     ),
     Metric(
-        "training_validation_bits_per_byte",
+        "training_validation_bpb",
         "Latest validation loss in bits per byte of text, as the log shows it.",
         readers.validation("bits_per_byte"),
         unit="bits per byte",
@@ -409,11 +409,10 @@ OWN: tuple[Metric[View], ...] = (
         labels=("kind", "severity"),
     ),
     Metric(
-        "training_monitor_skipped_files_total",
-        "Files in watched folders that were left alone, by reason.",
+        "training_monitor_skipped_files",
+        "Files in watched folders that the last search left alone, by reason.",
         lambda v: readers.by_name(v.own.skipped_files),
         labels=("reason",),
-        type="counter",
     ),
     Metric(
         "training_monitor_state_saves_total",
