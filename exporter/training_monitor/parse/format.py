@@ -15,6 +15,10 @@ Reader: TypeAlias = Callable[[Any, Match, int, "float | None"], "Sequence[Record
 Table: TypeAlias = "tuple[tuple[re.Pattern[bytes], Reader], ...]"
 
 
+class Unreadable(ValueError):
+    """A line that is ours and cannot be read; the message is the reason under which it is counted."""
+
+
 class Format(Stateful):
     """One trainer's way to write lines. Slots hold what must be remembered between lines; it is bounded.
 
@@ -23,7 +27,7 @@ class Format(Stateful):
     show them.
     """
 
-    __slots__ = ("seen",)
+    __slots__ = ("is_underway", "seen")
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -41,6 +45,7 @@ class Format(Stateful):
 
     def __init__(self) -> None:
         self.seen: list[str] = []  # kinds of header lines of this process
+        self.is_underway = False  # a step, an end or an error came since the last `Start`; the decoder says so
 
     def parse(self, line: bytes, number: int, time: float | None) -> Sequence[Record] | None:
         """The records of one line without launcher prefix: none yet if it begins a block, None if it is not ours.
@@ -81,14 +86,18 @@ class Format(Stateful):
         return Facts(format=self.name, loss_kind=self.loss_kind, tokens_scope=self.tokens_scope)
 
     def begins(self, kind: str, number: int, time: float | None) -> list[Record]:
-        """A `Start` if header line `kind` belongs to a new process: the first one, or this kind was there already.
+        """A `Start` if header line `kind` belongs to a new process.
 
-        stdout is written in blocks and stderr at once, so the header lines of one process come in any order.
+        stdout is written in blocks and stderr at once, so the header lines of one process come in any order, even after
+        its error; and every rank may write them. So it is a new one if it is the first, or if a kind comes again after
+        something happened.
         """
-        if self.seen and kind not in self.seen:
-            self.seen.append(kind)
+        if self.seen and not (self.is_underway and kind in self.seen):
+            if kind not in self.seen:
+                self.seen.append(kind)
             return []
         self.seen = [kind]
+        self.is_underway = False
         return [Start(time, number), self.facts()]
 
 

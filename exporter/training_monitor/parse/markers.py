@@ -88,7 +88,7 @@ _EXCEPTIONS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"OSError: \[Errno 28\]"), "disk_full"),
     (re.compile(rb"ValueError: nan loss encountered"), "nan_abort"),
 )
-_FRONT = re.compile(rb"(?:\d{9,10}(?:\.\d{1,9})? )?(?:\[[A-Za-z_]{0,20}\d{1,5}\]:? ?|\d{1,5}: (?! ))*")
+_FRONT = re.compile(rb"(?:(\d{9,10}(?:\.\d{1,9})?) )?(?:\[[A-Za-z_]{0,20}\d{1,5}\]:? ?|\d{1,5}: (?! ))*")
 _EXCEPTION = re.compile(rb"(?:[a-z_]\w{0,80}\.){0,12}[A-Z]\w{0,120}(?:: |:$|$)")
 _TRACEBACK = b"Traceback (most recent call last)"
 #: In front of a traceback that ends nothing.
@@ -112,9 +112,10 @@ class Markers(Stateful):
             self.known = []
         self.patience = 0
 
-    def scan(self, line: bytes, number: int, time: float | None) -> Failure | None:
+    def scan(self, line: bytes, number: int, time: float | None = None) -> Failure | None:
         """What `line` (without escapes, with prefix and indentation) says about an end."""
-        kind = self._kind(line)
+        front = _FRONT.match(line)
+        kind = self._kind(line[front.end() :] if front else line)
         if kind is None or kind in self.known or "keyboard_interrupt" in self.known:
             return None
         if kind in FOLLOWERS and self.known:
@@ -123,6 +124,8 @@ class Markers(Stateful):
         if fatal or kind == "keyboard_interrupt":
             self.known.append(kind)
         text = line.strip().decode("utf-8", "replace")[:TEXT]
+        if front and front[1]:
+            time = float(front[1])
         return Failure(kind, text, fatal, time, number)
 
     def end(self) -> Failure | None:
@@ -133,8 +136,6 @@ class Markers(Stateful):
         return Failure("traceback", _TRACEBACK.decode() + ":")
 
     def _kind(self, line: bytes) -> str | None:
-        if prefix := _FRONT.match(line):
-            line = line[prefix.end() :]
         for text, pattern, kind in MARKERS:
             if text in line and (match := pattern.search(line)):
                 self.patience = 0

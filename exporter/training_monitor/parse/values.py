@@ -34,3 +34,21 @@ def clock(text: bytes) -> float:
     for piece in rest.split(b":"):
         part = part * 60 + float(piece)
     return seconds + part
+
+
+def fields(line: bytes, sign: bytes = b":") -> dict[bytes, bytes]:
+    """`a b: 1 | c: 2 |` as {b"a b": b"1", b"c": b"2"}; what has no sign is left out."""
+    found = {}
+    for part in line.split(b"|"):
+        key, has_sign, value = part.partition(sign)
+        if has_sign:
+            found[key.strip()] = value.strip()
+    return found
+
+
+def first(found: dict[bytes, bytes], *keys: bytes) -> float | None:
+    """The number of the first of `keys` that is there. Raises ValueError."""
+    for key in keys:
+        if key in found:
+            return number(found[key])
+    return None

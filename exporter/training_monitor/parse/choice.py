@@ -1,0 +1,138 @@
+"""Finds out, line by line, which of the text formats wrote a log.
+
+The format is told by what the lines say, never by the file's name. The first line that a format knows chooses it; a
+step line of another trainer in the middle of a log switches over (a base_train followed by a chat_sft in one file).
+What generic formats read never takes over from a trainer's own step lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from training_monitor.parse.base import Counts
+from training_monitor.parse.format import Format, Unreadable
+from training_monitor.parse.prefix import Prefix, stages
+from training_monitor.records import Finish, Record, Start, Step
+
+#: Generic step lines under the header of a trainer's own format that are held back until they are believed: its own
+#: step lines may still come (gpt-neox writes `steps: 1 loss: …` beside them).
+DOUBTS = 4
+
+
+class Choice:
+    """Parses lines with the current format, and changes it. `formats` in order of precedence."""
+
+    def __init__(self, formats: Mapping[str, Format], forced: str | None, counts: Counts) -> None:
+        self._formats = formats
+        self._is_forced = forced is not None
+        self._counts = counts
+        self.current: Format | None = formats[forced] if forced else None
+        self.has_steps = False  # the current format has given a step
+        self._is_told = False  # facts of the current format have been given
+        self._former: list[str] = []  # formats that were current
+        self._doubted: list[list[Any]] = []  # [number, line], at most DOUBTS
+
+    def parse(self, line: bytes, number: int) -> Sequence[Record] | None:
+        """The records of a line; None if no format knows it."""
+        texts = list(stages(line))
+        if self.current and (records := self._attempt(self.current, texts, number)) is not None:
+            if has_step(records):
+                self.has_steps, self._doubted = True, []
+            return self._with_facts(records)
+        return None if self._is_forced else self._parse_with_others(texts, number)
+
+    def ran(self, out: list[Record], start: int) -> None:
+        """The current format's fast path has put steps into `out` from `start` on."""
+        if not self._is_told:
+            out[start:] = self._with_facts(out[start:])
+        self.has_steps = True
+
+    def end(self) -> list[Record]:
+        """The records of lines that were held back, and of an unfinished block."""
+        records = self._believed()
+        return [*records, *(self.current.end() if self.current else ())]
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "current": self.current.name if self.current else None,
+            "has_steps": self.has_steps,
+            "is_told": self._is_told,
+            "former": self._former,
+            "doubted": self._doubted,
+            "formats": {name: fmt.state() for name, fmt in self._formats.items()},
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Raises KeyError, TypeError or ValueError if `state` is of another version."""
+        if set(state["formats"]) != set(self._formats):
+            raise ValueError("the state knows other formats")
+        self.current = self._formats[state["current"]] if state["current"] else None
+        self.has_steps, self._is_told = state["has_steps"], state["is_told"]
+        self._former, self._doubted = list(state["former"]), [list(pair) for pair in state["doubted"]]
+        for name, saved in state["formats"].items():
+            self._formats[name].restore(saved)
+
+    def _parse_with_others(self, texts: Sequence[Prefix], number: int) -> Sequence[Record] | None:
+        for other in self._formats.values():
+            if other is self.current or not (records := self._attempt(other, texts, number)):
+                continue
+            if self._takes_over(other, records):
+                self._switch(other, has_step(records))
+                return self._with_facts(records)
+            if other.name in self._former and any(type(r) is Finish for r in records):
+                return records
+            if has_step(records) and not self.has_steps:
+                self._doubted.append([number, texts[0].rest.decode("latin-1")])
+                return self._believed() if len(self._doubted) > DOUBTS else ()
+        return None
+
+    def _takes_over(self, other: Format, records: Sequence[Record]) -> bool:
+        if self.current is None:
+            return True
+        return has_step(records) and (self.current.is_generic or not other.is_generic)
+
+    def _switch(self, other: Format, has_steps: bool) -> None:
+        if self.current and self.current.name not in self._former:
+            self._former.append(self.current.name)
+        self.current, self.has_steps, self._is_told, self._doubted = other, has_steps, False, []
+
+    def _believed(self) -> list[Record]:
+        """The records of the lines held back: no step line of the trainer whose header was seen has come."""
+        held, self._doubted = self._doubted, []
+        out: list[Record] = []
+        for number, line in held:
+            texts = list(stages(line.encode("latin-1")))
+            for other in self._formats.values():
+                if other.is_generic and (records := self._attempt(other, texts, number)) and has_step(records):
+                    if other is not self.current:
+                        self._switch(other, has_steps=True)
+                    out += self._with_facts(records)
+                    break
+        return out
+
+    def _attempt(self, fmt: Format, texts: Sequence[Prefix], number: int) -> Sequence[Record] | None:
+        """What `fmt` reads in the line, with as few prefixes taken off as possible."""
+        for text, time, _ in texts:
+            try:
+                records = fmt.parse(text, number, time)
+            except Unreadable as reason:
+                self._counts.error(str(reason))
+                return None
+            except (ValueError, OverflowError):
+                self._counts.error("bad_value")
+                return ()
+            if records is not None:
+                return records
+        return None
+
+    def _with_facts(self, records: Sequence[Record]) -> Sequence[Record]:
+        """`records`, and in front of the first of the current format what the format itself says."""
+        if self._is_told or not records or self.current is None:
+            return records
+        self._is_told = True
+        return records if type(records[0]) is Start else [self.current.facts(), *records]
+
+
+def has_step(records: Sequence[Record]) -> bool:
+    return any(type(r) is Step for r in records)
