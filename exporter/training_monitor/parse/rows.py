@@ -93,6 +93,10 @@ class RowReader(Stateful):
             self.row(row, out)
         return out
 
+    def facts(self, config: Mapping[str, Any]) -> Facts | None:
+        """What the run's configuration says, None if nothing that is used."""
+        return facts_of(config)
+
     def row(self, row: Mapping[str, Any], out: list[Record], line: int = 0) -> bool:
         """Appends the records of one row, which may hold objects in objects; says whether there were any."""
         if any(type(v) is dict for v in row.values()):
