@@ -11,10 +11,11 @@ from training_monitor.detect.divergence import Divergence
 from training_monitor.detect.grad_norm import GradNorm
 from training_monitor.detect.loss_level import LossLevel
 from training_monitor.detect.loss_spike import LossSpike
+from training_monitor.detect.mfu import MfuDrop
 from training_monitor.detect.non_finite import NonFinite
 from training_monitor.detect.plateau import Plateau
 from training_monitor.detect.stall import Stall
-from training_monitor.detect.step_time import MfuDrop, StepTime
+from training_monitor.detect.step_time import StepTime
 from training_monitor.detect.thresholds import Thresholds
 from training_monitor.records import KINDS, Event, Facts, Failure, Levels, Severity, Step
 from training_monitor.state import Stateful

@@ -2,67 +2,130 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
-from training_monitor.detect.windows import SortedWindow
+from training_monitor.detect.windows import median
 from training_monitor.state import Stateful
 
-SKIPPED = 10  # first points after a start: compilation, caches
+SKIPPED = 10  # first points of a process: compilation, caches
+FIRST = 51  # points that make a baseline …
+AGREE = 0.03  # … once the medians of their halves agree within this …
+SURE = 400  # … or after so many points in any case
+EVERY = 25  # points between two looks at noise and improvement
+MARGIN = 0.985  # a held ratio is known to 1.5 %, so a limit counts as reached from there on
+SMALL, SMALL_CLOSE = 1.04, 1.025  # ratio that is a notice, and below which it ends; −5 % of MFU is a ratio of 1.053
+SMALL_SIGMAS = 0.8  # noise of single steps that the median of 41 tells from chance
+MANY, MANY_HALF = (1 << 41) - 1, 20
+FEW, FEW_HALF = (1 << 11) - 1, 5
+BURST, BURST_HALF = (1 << 9) - 1, 4  # so many slow steps of nine are a notice
 
 
 class Pace(Stateful):
-    """Running medians of 9, 11 and 51 step times over an anchored baseline.
+    """Running medians of step times over a baseline: 1 notice (median of 41), 2 warning, 3 critical (medians of 11).
 
-    The baseline is the median of the first points after the first 10, once their halves agree within 3 %; it follows an
-    improvement and never a slowdown. One odd step, a pause or a two-step burst moves none of the medians.
+    The baseline is the median of the first points after the first 10, once their halves agree; it follows an
+    improvement and never a slowdown. A median is above a limit when more than half of its points are, so each point
+    is kept as one bit. One odd step, a pause or a burst of five slow steps moves none of the medians.
     """
 
-    __slots__ = ("base", "first", "n", "noise", "recent9", "recent11", "recent51", "skip")
+    __slots__ = (
+        "base",
+        "bits",
+        "bounds",
+        "first",
+        "is_open",
+        "limits",
+        "n",
+        "noise",
+        "recent",
+        "sigmas",
+        "skip",
+        "small",
+    )
+    constants = ("limits", "sigmas")
 
-    def __init__(self) -> None:
-        self.recent9, self.recent11, self.recent51 = SortedWindow(9), SortedWindow(11), SortedWindow(51)
-        self.noise = SortedWindow(200)
-        self.first: deque[float] = deque(maxlen=100)
+    def __init__(self, warning: float, critical: float, sigmas: float) -> None:
+        """`warning`, `critical`: ratios to the baseline; `sigmas`: noise that the median of 11 tells from chance."""
+        self.limits = warning * MARGIN, critical * MARGIN
+        self.sigmas = sigmas
+        self.recent: deque[float] = deque(maxlen=101)  # seconds
+        self.first: deque[float] = deque(maxlen=101)  # seconds: what the baseline is made of
+        self.base: float | None = None  # seconds
+        self.noise = 0.02  # standard deviation of a step, over the baseline
+        self.bounds = (math.inf, math.inf, math.inf)  # seconds: notice, warning, critical
+        self.small = 0  # the last 41 points, one bit each: above the bound of a notice
+        self.bits = (0, 0)  # the last 11 points: above the bounds of warning and critical
+        self.is_open = False
         self.n = 0
         self.skip = SKIPPED
-        self.base: float | None = None
 
-    def push(self, x: float) -> tuple[float, float, float, float] | None:
-        """Takes a step time. Medians of 9, 11 and 51 over the baseline, and the noise of a step, once known."""
+    def push(self, x: float) -> int:
+        """Takes a step time in seconds; the level of the running medians."""
         if self.skip:
             self.skip -= 1
-            return None
+            return 0
         self.n += 1
-        for window in (self.recent9, self.recent11, self.recent51):
-            window.push(x)
+        self.recent.append(x)
         if self.base is None:
             self._anchor(x)
-            if self.base is None:
-                return None
-        if self.n % 25 == 0 and self.recent51.is_full() and self.recent51.median() < 0.995 * self.base:
-            self.base = 0.7 * self.base + 0.3 * self.recent51.median()
-        m9, m11, m51 = (w.median() / self.base for w in (self.recent9, self.recent11, self.recent51))
-        self.noise.push(abs(x / self.base - m11))
-        sigma = 1.4826 * self.noise.median() if len(self.noise.values) > 30 else 0.02
-        return m9, m11, m51, sigma
+            return 0
+        if self.n % EVERY == 0:
+            self._look(self.base)
+        notice, warning, critical = self.bounds
+        if x <= notice and not self.small:
+            return 0
+        small = self.small = (self.small << 1 | (x > notice)) & MANY
+        worse, worst = self.bits
+        self.bits = worse, worst = (worse << 1 | (x > warning)) & FEW, (worst << 1 | (x > critical)) & FEW
+        if worse.bit_count() > FEW_HALF:
+            level = 3 if worst.bit_count() > FEW_HALF else 2
+        else:
+            level = 1 if small.bit_count() > MANY_HALF or (worse & BURST).bit_count() > BURST_HALF else 0
+        if self.is_open != (level > 0):
+            self.is_open = level > 0
+            self._bound()
+        return level
 
     def _anchor(self, x: float) -> None:
         self.first.append(x)
         values = list(self.first)
-        half = len(values) // 2
-        if len(values) < 51:
+        if len(values) < FIRST:
             return
-        early, late = sorted(values[:half])[half // 2], sorted(values[half:])[half // 2]
-        if abs(early / late - 1) < 0.03 or self.n > 400:
-            self.base = sorted(values)[half]
+        half = len(values) // 2
+        early, late = median(sorted(values[:half])), median(sorted(values[half:]))
+        if abs(early / late - 1) < AGREE or self.n > SURE:
+            self.rebase(median(sorted(values)))
             self.first.clear()
+
+    def _look(self, base: float) -> None:
+        """Measures the noise and follows an improvement."""
+        now = sorted(self.recent)
+        middle = median(now)
+        if len(now) >= FIRST:
+            self.noise = 1.4826 * median(sorted([abs(x - middle) for x in now])) / base
+            if middle < 0.995 * base:
+                base = middle
+        self.rebase(base)
+
+    def rebase(self, base: float) -> None:
+        """Compares with `base` seconds from now on."""
+        self.base = base
+        self._bound()
+
+    def _bound(self) -> None:
+        base, chance = self.base or math.inf, 1 + self.sigmas * self.noise
+        small = max(SMALL_CLOSE if self.is_open else SMALL, 1 + SMALL_SIGMAS * self.noise)
+        self.bounds = base * small, base * max(self.limits[0], chance), base * max(self.limits[1], chance)
 
     def resumed(self) -> None:
         """Forgets the recent points, not the baseline; the first steps of a process are skipped again."""
         self.skip = SKIPPED
-        for window in (self.recent9, self.recent11, self.recent51):
-            window.clear()
+        self.small, self.bits, self.is_open = 0, (0, 0), False
+        self.recent.clear()
+        self._bound()
 
-    def recent(self) -> float | None:
-        """Median of the last 9 step times."""
-        return self.recent9.median() if self.recent9.values else None
+    def now(self, points: int = 11) -> float | None:
+        """Median of the last step times, seconds."""
+        recent = list(self.recent)[-points:]
+        return median(sorted(recent)) if recent else None
