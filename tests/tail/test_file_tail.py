@@ -407,6 +407,15 @@ def test_bytes_that_a_truncation_took_are_counted(log: Path) -> None:
     assert tail.lost_bytes == 1500
 
 
+def test_a_file_that_shrinks_was_truncated_even_if_what_was_read_still_stands(log: Path) -> None:
+    log.write_bytes(b"banner\n" + lines("a", 0, 3))
+    tail = FileTail(log)
+    tail.read(7)
+    log.write_bytes(b"banner\n")
+    assert [(c.data, c.change) for c in everything(tail)] == [(b"banner\n", "replaced")]
+    assert tail.lost_bytes == len(lines("a", 0, 3))
+
+
 def test_truncation_between_two_reads_of_a_long_file_is_seen(log: Path) -> None:
     log.write_bytes(lines("a", 0, 100))
     tail = FileTail(log)
@@ -462,6 +471,18 @@ def test_the_same_content_in_a_new_file_goes_on(log: Path, tmp_path: Path) -> No
         everything(tail)
     assert tail.offset == len(lines("a", 0, 55))
     assert (tail.rotations, tail.replacements) == (0, 0)
+
+
+def test_a_copy_that_holds_more_than_the_file_that_was_read_is_read_on(log: Path, tmp_path: Path) -> None:
+    log.write_bytes(lines("a", 0, 3))
+    tail = FileTail(log)
+    text(tail)
+    shutil.copy(log, tmp_path / "fresh")
+    os.replace(tmp_path / "fresh", log)
+    append(log, b"rest\n")
+    shutil.copy(log, f"{log}.1")
+    log.write_bytes(b"new\n")
+    assert [(c.data, c.change) for c in everything(tail)] == [(b"rest\n", None), (b"new\n", "rotated")]
 
 
 def test_a_symbolic_link_that_is_switched_gives_the_new_file_from_its_start(log: Path, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ before the offset, or the file is not the one that was read. What happens then:
 
 - renamed away, a new file in its place (logrotate): the old one is read to its end, then the newer generations, then
   the new file. A copy (copytruncate) is read on where reading stopped. Change "rotated": the same stream goes on.
-- truncated, rewritten (even longer than before), deleted and made again, a symbolic link that leads elsewhere: the new
-  content is read from its start. Change "replaced".
+- truncated (a log never shrinks otherwise), rewritten (even longer than before), deleted and made again, a symbolic
+  link that leads elsewhere: the new content is read from its start. Change "replaced".
 - the same content in another file (rsync, moved back): goes on, no change.
 
 What is lost, because nobody can know it:
@@ -14,7 +14,8 @@ What is lost, because nobody can know it:
   were read (`lost_bytes` counts those that were seen to be there);
 - whole generations that were deleted between two looks, or compressed by something other than gzip;
 - what a second writer still puts into the old file after the new one has content;
-- content replaced by content that is equal up to the offset cannot be told from growth, and needs not be.
+- content replaced by longer content that is equal up to the offset cannot be told from growth. Nothing of it is lost,
+  but what was not read of the older content is.
 """
 
 from __future__ import annotations
@@ -177,8 +178,10 @@ class FileTail:
         part, before = self._part, self._before
         assert part is not None
         assert before is not None
+        self._is_newest = now is not None and part.identity == (now.st_dev, now.st_ino)
         data = part.read(self.offset, limit)
-        if not part.is_packed and part.read(self.offset - len(before), len(before)) != before:
+        has_shrunk = self._is_newest and now is not None and now.st_size < self._part_size
+        if not part.is_packed and (has_shrunk or part.read(self.offset - len(before), len(before)) != before):
             self.close()  # truncated or rewritten, perhaps while we read: find out what became of it
             return None, True
         if data[:1] == b"\0" and (begin := part.end_of_hole(self.offset)) != self.offset:
@@ -186,7 +189,6 @@ class FileTail:
                 self._place(begin)
                 return None, True
             data = b""
-        self._is_newest = now is not None and part.identity == (now.st_dev, now.st_ino)
         if not data:
             return None, self._go_to_next(now)
         return self._deliver(data, limit, now), False
@@ -230,12 +232,14 @@ class FileTail:
             self._use(newest, b"")
         elif (before := mark.bytes_before(newest)) is not None:
             self._use(newest, before)  # the same content in another file
-        elif found := rotation.find(self.path, mark):
+        elif (found := rotation.find(self.path, mark)) is None:
+            self._begin(newest, "replaced")
+        elif self._part is None or found.part.identity != self._part.identity:
+            self._use(found.part, found.before)  # a copy, which may hold more
+        else:
             found.part.close()
             self.rotations += 1
             self._begin(rotation.first_with_content(found.newer, mark.mtime) or newest, "rotated")
-        else:
-            self._begin(newest, "replaced")
         if self._part is not newest:
             newest.close()
         return True
@@ -246,7 +250,7 @@ class FileTail:
             self.replacements += 1
         if self._change != "replaced":
             self._change = change
-        self.offset = 0
+        self.offset = self._part_size = 0
         self._head = digest(b"")
         self._use(part, b"")
 
@@ -274,7 +278,7 @@ class FileTail:
 
     def _mark(self) -> Mark:
         tail = self._tail if self._before is None else digest(self._before)
-        return Mark(self.offset, self._head, tail, self.mtime)
+        return Mark(self.offset, self._head, tail, self._part_size, self.mtime)
 
 
 def _looks(now: os.stat_result) -> tuple[int, int, int, int]:

@@ -51,9 +51,9 @@ class Part:
     def is_packed(self) -> bool:
         return self._unpacked is not None
 
-    def may_hold(self, offset: int) -> bool:
-        """Whether the file can be that long."""
-        return offset <= (MAX_UNPACKED if self.is_packed else self.size)
+    def may_hold(self, offset: int, size: int) -> bool:
+        """Whether the file can be `size` bytes long, and a packed one can be read up to `offset`."""
+        return offset <= MAX_UNPACKED if self.is_packed else size <= self.size
 
     def read(self, offset: int, n: int) -> bytes:
         """At most `n` bytes from `offset`; fewer at the end. A damaged archive ends where the damage begins."""

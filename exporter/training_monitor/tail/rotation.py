@@ -35,11 +35,12 @@ class Mark:
     offset: int
     head: str  # digest of the first bytes, at most WINDOW of the `offset` ones
     tail: str  # digest of the last bytes before `offset`, at most WINDOW
+    size: int  # bytes that the stream is known to have: a log only grows
     mtime: float = 0.0  # unix seconds: the file that holds them was last written then, or later
 
     def bytes_before(self, part: Part) -> bytes | None:
         """The last bytes before the place if `part` holds this very stream up to there, otherwise None."""
-        if not part.may_hold(self.offset):
+        if not part.may_hold(self.offset, self.size):
             return None
         n = min(self.offset, WINDOW)
         if digest(part.read(0, n)) != self.head:
