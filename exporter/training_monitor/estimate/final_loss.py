@@ -66,6 +66,8 @@ def final_loss(rows: Sequence[Row], total_steps: int, reference: Reference | Non
     """The loss expected at step `total_steps` with its 90 % interval; None while it is too early to say."""
     import numpy as np
 
+    if not any(r[LOSS] is not None for r in rows[-3:]):
+        return None  # the loss is not a number now
     known = [r for r in rows if r[LOSS] is not None]
     if len(known) < LEAST_ROWS or total_steps < 1:
         return None
@@ -138,7 +140,8 @@ def _from_law(table: NDArray[np.float64], total: int) -> Interval | None:
     weight /= weight.sum()
     estimate = float(weight @ mean)
     spread = float(weight @ (variance + (mean - estimate) ** 2))
-    sd = math.sqrt(max(0.0, spread) + (DROP_SHARE * (1 - estimate)) ** 2 + FLOOR**2)
+    point = _noise(loss / now)  # the end of a run is as noisy as any point of its curve
+    sd = math.sqrt(max(0.0, spread) + (DROP_SHARE * (1 - estimate)) ** 2 + point**2 + FLOOR**2)
     return _interval(estimate * now, sd * now)
 
 

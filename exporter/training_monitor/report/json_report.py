@@ -7,15 +7,13 @@ import math
 from typing import Any
 
 from training_monitor.records import Cost, Event, Snapshot, Validation
+from training_monitor.report.pick import main_validation, throughput
 from training_monitor.report.recommend import recommendations
-
-#: Validation metrics in the order in which one of them is chosen as the run's own.
-MAIN_METRICS = ("loss", "bits_per_byte")
 
 
 def event_json(run: str, event: Event) -> dict[str, Any]:
     """One anomaly event. `type` is the kind."""
-    return _plain(
+    return _plain_object(
         {
             "run": run,
             "step": event.step,
@@ -32,7 +30,8 @@ def report_json(snapshot: Snapshot) -> dict[str, Any]:
     """The whole report of a run."""
     s = snapshot
     final = s.final_loss
-    return _plain(
+    tokens, scope = throughput(s)
+    return _plain_object(
         {
             "run": s.run,
             "source": s.source,
@@ -54,12 +53,16 @@ def report_json(snapshot: Snapshot) -> dict[str, Any]:
             "mfu_ratio": s.mfu_ratio,
             "mfu_source": s.mfu_source,
             "step_time_seconds": s.step_time_s,
-            "tokens_per_second": s.tokens_per_second,
-            "tokens_per_second_scope": s.tokens_scope,
+            "tokens_per_second": tokens,
+            "tokens_per_second_scope": scope,
             "tokens_total": s.tokens_total,
             "trend": {"loss_per_1000_steps": s.loss_per_1000_steps, "mfu_relative_spread": s.mfu_relative_spread},
             "eta_seconds": s.remaining_s,
-            "final_loss": {"estimate": final and final.estimate, "low": final and final.low, "high": final and final.high},
+            "final_loss": {
+                "estimate": final and final.estimate,
+                "low": final and final.low,
+                "high": final and final.high,
+            },
             "cost": _cost(s.cost),
             "baseline": _baseline(s),
             "anomalies": [event_json(s.run, e) for e in s.events],
@@ -72,14 +75,6 @@ def report_json(snapshot: Snapshot) -> dict[str, Any]:
 def dumps(document: dict[str, Any], *, indent: int | None = None) -> str:
     """JSON text without NaN tokens."""
     return json.dumps(document, ensure_ascii=False, indent=indent, allow_nan=False)
-
-
-def main_validation(snapshot: Snapshot) -> Validation | None:
-    """The evaluation result that stands for the run: its loss if it has one."""
-    for metric in (*MAIN_METRICS, *snapshot.validations):
-        if metric in snapshot.validations:
-            return snapshot.validations[metric]
-    return None
 
 
 def _validation(validation: Validation | None) -> dict[str, Any]:
@@ -106,6 +101,10 @@ def _baseline(snapshot: Snapshot) -> dict[str, Any] | None:
         "step_time_seconds": {"this": c.step_time_s, "baseline": c.baseline_step_time_s},
         "steps_ahead": c.steps_ahead,
     }
+
+
+def _plain_object(document: dict[str, Any]) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in document.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,67 @@
+"""Text that is safe on a terminal: log text without control characters, colours only where they are wanted."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import IO, Literal, TypeAlias
+
+Tone: TypeAlias = Literal["plain", "title", "good", "warning", "critical", "dim"]
+
+_CODES: dict[Tone, str] = {"plain": "", "title": "1", "good": "32", "warning": "33", "critical": "1;31", "dim": "2"}
+#: C0 and C1 controls, line and paragraph separators, and the marks that turn the direction of text around, with which
+#: a log line could move the cursor, recolour the terminal or pretend to say something else. Lone surrogates, which
+#: no UTF-8 terminal takes.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+
+
+def clean(text: str) -> str:
+    r"""`text` on one line with every unsafe character shown as its escape.
+
+    >>> clean("loss \x1b[31mnan\n")
+    'loss \\x1b[31mnan\\n'
+    """
+    return _UNSAFE.sub(lambda match: repr(match[0])[1:-1], text)
+
+
+_ASCII = str.maketrans({"−": "-", "±": "+/-", "×": "x", "…": "...", "•": "-"})
+
+
+def ascii_only(text: str) -> str:
+    """`text` for an output that knows nothing but ASCII."""
+    return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How to paint: with colours, with more than ASCII, and how wide."""
+
+    colour: bool = False
+    unicode: bool = True
+    width: int = 100
+
+    def paint(self, text: str, tone: Tone) -> str:
+        """`text` in the colour of `tone`."""
+        code = _CODES[tone]
+        return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
+
+
+def style_of(stream: IO[str], env: Mapping[str, str] | None = None) -> Style:
+    """What `stream` can show: colours on a terminal unless NO_COLOR (no-color.org) or TERM=dumb forbids them."""
+    env = os.environ if env is None else env
+    is_terminal = stream.isatty()
+    colour = is_terminal and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
+    encoding = (getattr(stream, "encoding", None) or "ascii").lower().replace("-", "")
+    width = _width(stream) if is_terminal else 100
+    return Style(colour, encoding.startswith("utf"), width)
+
+
+def _width(stream: IO[str]) -> int:
+    try:
+        return max(40, min(140, os.get_terminal_size(stream.fileno()).columns))
+    except (OSError, ValueError):
+        return 100
