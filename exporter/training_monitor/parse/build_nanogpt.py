@@ -55,8 +55,8 @@ class BuildNanoGpt(Format):
     def _hellaswag(self, match: Match, number: int, time: float | None) -> Sequence[Record] | None:
         return (Validation("hellaswag", float(match[1]), None, time, number),)
 
+    steps = ((re.compile(rb"(\d{1,9}) (train|val|hella) (-?\d+\.\d+|-?nan|-?inf)$"), _file),)
     table = (
-        (re.compile(rb"(\d{1,9}) (train|val|hella) (-?\d+\.\d+|-?nan|-?inf)$"), _file),
         (re.compile(rb"validation loss: (\S+)$"), _validation),
         (re.compile(rb"HellaSwag accuracy: \d+/\d+=(\S+)$"), _hellaswag),
         starting_fact(

@@ -7,8 +7,10 @@ What generic formats read never takes over from a trainer's own step lines.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from training_monitor.parse.base import Counts
 from training_monitor.parse.format import Format, Unreadable
@@ -20,11 +22,19 @@ from training_monitor.records import Finish, Record, Start, Step
 DOUBTS = 4
 
 
+class Texts(NamedTuple):
+    """A line without its prefixes: one text for each that can be taken off."""
+
+    all: list[Prefix]
+    known: list[Prefix]  # those that some format with a gate may know
+
+
 class Choice:
     """Parses lines with the current format, and changes it. `formats` in order of precedence."""
 
     def __init__(self, formats: Mapping[str, Format], forced: str | None, counts: Counts) -> None:
         self._formats = formats
+        self._gate = _gate(tuple(type(fmt) for fmt in formats.values()))
         self._is_forced = forced is not None
         self._counts = counts
         self.current: Format | None = formats[forced] if forced else None
@@ -35,7 +45,7 @@ class Choice:
 
     def parse(self, line: bytes, number: int) -> Sequence[Record] | None:
         """The records of a line; None if no format knows it."""
-        texts = list(stages(line))
+        texts = self._gated(line)
         if self.current and (records := self._attempt(self.current, texts, number)) is not None:
             if has_step(records):
                 self.has_steps, self._doubted = True, []
@@ -46,7 +56,7 @@ class Choice:
         """The current format's fast path has put steps into `out` from `start` on."""
         if not self._is_told:
             out[start:] = self._with_facts(out[start:])
-        self.has_steps = True
+        self.has_steps = self.has_steps or has_step(out[start:])
 
     def end(self) -> list[Record]:
         """The records of lines that were held back, and of an unfinished block."""
@@ -73,9 +83,12 @@ class Choice:
         for name, saved in state["formats"].items():
             self._formats[name].restore(saved)
 
-    def _parse_with_others(self, texts: Sequence[Prefix], number: int) -> Sequence[Record] | None:
+    def _parse_with_others(self, texts: Texts, number: int) -> Sequence[Record] | None:
+        is_sure = self.has_steps and self.current is not None and not self.current.is_generic
         for other in self._formats.values():
-            if other is self.current or not (records := self._attempt(other, texts, number)):
+            if other is self.current or (is_sure and other.is_generic):
+                continue
+            if not (records := self._attempt(other, texts, number)):
                 continue
             if self._takes_over(other, records):
                 self._switch(other, has_step(records))
@@ -83,7 +96,7 @@ class Choice:
             if other.name in self._former and any(type(r) is Finish for r in records):
                 return records
             if has_step(records) and not self.has_steps:
-                self._doubted.append([number, texts[0].rest.decode("latin-1")])
+                self._doubted.append([number, texts.all[0].rest.decode("latin-1")])
                 return self._believed() if len(self._doubted) > DOUBTS else ()
         return None
 
@@ -102,7 +115,7 @@ class Choice:
         held, self._doubted = self._doubted, []
         out: list[Record] = []
         for number, line in held:
-            texts = list(stages(line.encode("latin-1")))
+            texts = self._gated(line.encode("latin-1"))
             for other in self._formats.values():
                 if other.is_generic and (records := self._attempt(other, texts, number)) and has_step(records):
                     if other is not self.current:
@@ -111,9 +124,13 @@ class Choice:
                     break
         return out
 
-    def _attempt(self, fmt: Format, texts: Sequence[Prefix], number: int) -> Sequence[Record] | None:
+    def _gated(self, line: bytes) -> Texts:
+        every = list(stages(line))
+        return Texts(every, [text for text in every if self._gate.match(text.rest)])
+
+    def _attempt(self, fmt: Format, texts: Texts, number: int) -> Sequence[Record] | None:
         """What `fmt` reads in the line, with as few prefixes taken off as possible."""
-        for text, time, _ in texts:
+        for text, time, _ in texts.known if fmt.has_gate else texts.all:
             try:
                 records = fmt.parse(text, number, time)
             except Unreadable as reason:
@@ -132,6 +149,12 @@ class Choice:
             return records
         self._is_told = True
         return records if type(records[0]) is Start else [self.current.facts(), *records]
+
+
+@lru_cache(maxsize=4)
+def _gate(formats: tuple[type[Format], ...]) -> re.Pattern[bytes]:
+    """One pattern for all lines of the formats that have a gate: most lines of a log are told in a single look."""
+    return re.compile(b"|".join(b"(?:%s)" % p for fmt in formats if fmt.has_gate for p in fmt.patterns()))
 
 
 def has_step(records: Sequence[Record]) -> bool:

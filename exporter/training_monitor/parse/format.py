@@ -41,7 +41,9 @@ class Format(Stateful):
     tokens_scope: ClassVar[Scope | None] = None
     is_generic: ClassVar[bool] = False  # gives way to any other format that knows the line
     step_line: ClassVar[re.Pattern[bytes] | None] = None  # a line that `step` makes one Step of
-    table: ClassVar[Table] = ()  # other lines: the first that matches reads
+    steps: ClassVar[Table] = ()  # other frequent lines, most of them with a step
+    table: ClassVar[Table] = ()  # all other lines: the first that matches reads
+    has_gate: ClassVar[bool] = True  # no line is ours that neither `step_line` nor `table` matches
 
     def __init__(self) -> None:
         self.seen: list[str] = []  # kinds of header lines of this process
@@ -54,7 +56,7 @@ class Format(Stateful):
         """
         if self.step_line is not None and (match := self.step_line.match(line)):
             return (self.step(match, number, time),)
-        for pattern, read in self.table:
+        for pattern, read in (*self.steps, *self.table):
             if match := pattern.match(line):
                 return read(self, match, number, time)
         return None
@@ -64,18 +66,31 @@ class Format(Stateful):
         raise NotImplementedError
 
     def run(self, lines: Sequence[bytes], numbers: Sequence[int], start: int, out: list[Record]) -> int:
-        """Takes plain step lines from `start` on into `out`; returns the index of the first other line."""
-        if self.step_line is None:
-            return start
-        match, append, read = self.step_line.match, out.append, self.step
+        """Takes the frequent lines from `start` on into `out`; returns the index of the first other line."""
+        step_line, step, append = self.step_line, self.step, out.append
         for i in range(start, len(lines)):
-            if (found := match(lines[i])) is None:
-                return i
             try:
-                append(read(found, numbers[i], None))
+                if step_line is not None and (found := step_line.match(lines[i])):
+                    append(step(found, numbers[i], None))
+                elif not self.steps or (records := self._frequent(lines[i], numbers[i])) is None:
+                    return i
+                else:
+                    out += records
             except (ValueError, OverflowError):
                 return i
         return len(lines)
+
+    def _frequent(self, line: bytes, number: int) -> Sequence[Record] | None:
+        for pattern, read in self.steps:
+            if match := pattern.match(line):
+                return read(self, match, number, None)
+        return None
+
+    @classmethod
+    def patterns(cls) -> list[bytes]:
+        """The patterns one of which matches every line that is ours, if `has_gate`."""
+        own = [cls.step_line.pattern] if cls.step_line else []
+        return own + [pattern.pattern for pattern, _ in (*cls.steps, *cls.table)]
 
     def end(self) -> Sequence[Record]:
         """What an unfinished block of lines gives."""

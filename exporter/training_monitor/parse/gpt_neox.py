@@ -42,9 +42,9 @@ class GptNeox(Megatron):
         step = int(match[1]) if match[1] else None
         return (Validation("loss", float(match[2]), step, time, line), Pause("evaluation", step, None, time, line))
 
+    steps = ((re.compile(rb" *samples/sec: \S+ \| iteration +(\d{1,9})/ *(\d{1,9}) \|"), _neox),)
     table = (
-        (re.compile(rb"samples/sec: \S+ \| iteration +(\d{1,9})/ *(\d{1,9}) \|"), _neox),
         (re.compile(rb"validation results at (?:iteration (\d{1,9})|[^|]{1,80}) \| lm_loss value: (\S+)"), _results),
         fact(rb".{0,80}using world size: (\d{1,7}) and model-parallel", lambda m: Facts(world_size=int(m[1]))),
-        *Megatron.table[2:],
+        *Megatron.table[1:],
     )

@@ -29,7 +29,7 @@ _BAR = re.compile(
 class HfTrainer(Format):
     """Numbers are plain until transformers 4.57, quoted since 5.0; NaN and inf are Python's."""
 
-    __slots__ = ("held", "held_at", "reader", "steps", "told")
+    __slots__ = ("guess", "held", "held_at", "reader", "told")
 
     name = "hf-trainer"
     title = "HF Trainer, TRL, axolotl, LLaMA-Factory (console)"
@@ -47,11 +47,12 @@ class HfTrainer(Format):
     )
     loss_kind = "mean of the logged interval"
     tokens_scope = "global"
+    has_gate = False
 
     def __init__(self) -> None:
         super().__init__()
         self.reader = RowReader()
-        self.steps = StepGuess()
+        self.guess = StepGuess()
         self.held: dict[str, float] = {}  # a dict whose step the next line may tell
         self.held_at: list[float | None] = []  # its line number and time
         self.told = ""  # how the step was inferred
@@ -60,9 +61,9 @@ class HfTrainer(Format):
         bar = _BAR.match(line)
         records: list[Record] = []
         if self.held:
-            records += self._give(self.steps.from_bar(bar) if bar else None)
+            records += self._give(self.guess.from_bar(bar) if bar else None)
         if bar:
-            self.steps.see(bar)
+            self.guess.see(bar)
         if b"{'" in line and (found := _DICT.search(line)):
             others = self._dict(found, number, time)
         else:
@@ -85,25 +86,25 @@ class HfTrainer(Format):
             return (Finish(time, line),)
         if "loss" in row:
             self.held, self.held_at = row, [line, time]
-            return () if self.steps.has_bar else self._give(None)
+            return () if self.guess.has_bar else self._give(None)
         if any(name.startswith("eval_") for name in row):
             row.pop("epoch", None)
-            out = self._row({**row, "step": float(self.steps.now())}, line, time)
-            return [*out, Pause("evaluation", self.steps.now(), row.get("eval_runtime"), time, line)]
+            out = self._row({**row, "step": float(self.guess.now())}, line, time)
+            return [*out, Pause("evaluation", self.guess.now(), row.get("eval_runtime"), time, line)]
         return None
 
     def _give(self, bar_step: int | None) -> list[Record]:
         row, (line, time) = self.held, self.held_at
         self.held = {}
-        step, how = self.steps.next(row.get("epoch"), bar_step)
+        step, how = self.guess.next(row.get("epoch"), bar_step)
         records: list[Record] = []
         if how != self.told:
             self.told = how
             records.append(Facts(step_inferred=how))
-        seconds = self.steps.step_time(row.get("train_runtime"))
+        seconds = self.guess.step_time(row.get("train_runtime"))
         values = {"step": float(step), **row}
-        if self.steps.total:
-            values["total_steps"] = float(self.steps.total)
+        if self.guess.total:
+            values["total_steps"] = float(self.guess.total)
         if seconds is not None:
             values["step_time_s"] = seconds
         return [*records, *self._row(values, int(line or 0), time)]
@@ -116,27 +117,27 @@ class HfTrainer(Format):
     def _begin(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
         start = self.begins("training", line, time)
         if start:
-            self.steps.restart()
+            self.guess.restart()
         return start
 
     def _finish(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
         return (Finish(time, line),)
 
     def _total(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
-        self.steps.total = integer(match[1])
-        return (Facts(total_steps=self.steps.total),)
+        self.guess.total = integer(match[1])
+        return (Facts(total_steps=self.guess.total),)
 
     def _epochs(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
-        self.steps.epochs = float(match[1].replace(b",", b""))
+        self.guess.epochs = float(match[1].replace(b",", b""))
         return ()
 
     def _logging_steps(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
-        self.steps.interval = int(match[1])
+        self.guess.interval = int(match[1])
         return ()
 
     def _resume(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
-        self.steps.last = int(match[1])
-        return (Facts(resumed_from=self.steps.last),)
+        self.guess.last = int(match[1])
+        return (Facts(resumed_from=self.guess.last),)
 
     def _checkpoint(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
         return (Pause("checkpoint", int(match[1]), None, time, line),)

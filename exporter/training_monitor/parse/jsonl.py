@@ -25,6 +25,7 @@ class Jsonl(Format):
     limits = "an object without a step counts as the next one if no line has a step"
     loss_kind = None
     is_generic = True
+    has_gate = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -50,6 +50,7 @@ class KeyValue(Format):
     limits = "only lines with a step; of several losses the one named `loss` counts"
     loss_kind = None
     is_generic = True
+    has_gate = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -98,8 +98,8 @@ class Llmc(Format):
         }[name]()
         return (*self.begins("device", line, time), facts) if name == b"device" else (facts,)
 
+    steps = ((_STEP, _console),)
     table = (
-        (_STEP, _console),
         (re.compile(rb"s:(\d{1,9}) (tel|eval):(\S+)$"), _file),
         (re.compile(rb"val loss (\d{1,9}\.\d{1,9}|-?nan|inf)$"), _validation),
         (re.compile(rb"HellaSwag: \d{1,9}/\d{1,9} = (\S+)$"), _hellaswag),

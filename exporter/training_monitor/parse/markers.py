@@ -41,7 +41,7 @@ MARKERS: tuple[tuple[bytes, re.Pattern[bytes], str], ...] = tuple(
         (b"OutOfMemoryError: ", rb"(?:torch|cuda)\.OutOfMemoryError: ", "cuda_oom"),
         (
             b"CUDA error: ",
-            rb"(?:Error|what\(\)|exception): {1,2}(?:[\w.]{0,40}Error: )?CUDA error: \w|^CUDA error: \w",
+            rb"(?:Error|what\(\)|exception): {1,2}(?:[\w.]{0,40}Error: )?CUDA error: (?!out of mem)\w|^CUDA error: \w",
             "cuda_error",
         ),
         (b"HIP error: ", rb"Error: HIP error: \w", "cuda_error"),
@@ -93,6 +93,15 @@ _EXCEPTION = re.compile(rb"(?:[a-z_]\w{0,80}\.){0,12}[A-Z]\w{0,120}(?:: |:$|$)")
 _TRACEBACK = b"Traceback (most recent call last)"
 #: In front of a traceback that ends nothing.
 _HARMLESS = (b"--- Logging error ---", b"Exception ignored in")
+#: The texts of MARKERS without those that hold another one.
+_TEXTS = tuple({text for text, _, _ in MARKERS if not any(t in text for t, _, _ in MARKERS if t != text)})
+
+
+def _marked(line: bytes) -> str | None:
+    for text, pattern, kind in MARKERS:
+        if text in line and (match := pattern.search(line)):
+            return kind or _SIGNALS.get(match[1], "torchrun_failed")
+    return None
 
 
 class Markers(Stateful):
@@ -136,10 +145,10 @@ class Markers(Stateful):
         return Failure("traceback", _TRACEBACK.decode() + ":")
 
     def _kind(self, line: bytes) -> str | None:
-        for text, pattern, kind in MARKERS:
-            if text in line and (match := pattern.search(line)):
+        for hint in _TEXTS:
+            if hint in line and (kind := _marked(line)):
                 self.patience = 0
-                return kind or _SIGNALS.get(match[1], "torchrun_failed")
+                return kind
         if _TRACEBACK in line:
             self.patience = _PATIENCE
             return None

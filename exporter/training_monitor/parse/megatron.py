@@ -11,7 +11,7 @@ from training_monitor.parse.format import Format, Match, Table, fact, starting_f
 from training_monitor.parse.values import fields, first
 from training_monitor.records import Facts, Finish, Pause, Record, Scope, Step, Validation
 
-_ITERATION = rb"iteration *[ =] *(\d{1,9})/ *(\d{1,9}) \|"
+_ITERATION = rb" *iteration *[ =] *(\d{1,9})/ *(\d{1,9}) \|"
 
 _TGS = (b"tokens per gpu per second tgs", b"tokens per gpu per second (tgs)", b"tokens per gpu per second(tgs)")
 
@@ -116,8 +116,8 @@ class Megatron(Format):
     def _finish(self, match: Match, number: int, time: float | None) -> Sequence[Record] | None:
         return (Finish(time, number),)
 
+    steps: ClassVar[Table] = ((re.compile(_ITERATION), _line),)
     table: ClassVar[Table] = (
-        (re.compile(_ITERATION), _line),
         (
             re.compile(rb"validation loss at (?:iteration (\d{1,9})|[^|]{1,80}) \| (?:lm|LM)[ _]loss value: (\S+)"),
             _validation,

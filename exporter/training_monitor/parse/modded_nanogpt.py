@@ -73,8 +73,8 @@ class ModdedNanoGpt(Format):
     def _start(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
         return self.begins("versions", line, time)
 
+    steps = ((_LINE, _line),)
     table = (
-        (_LINE, _line),
         (re.compile(rb"peak memory (?:allocated|consumption): \d"), _finish),
         (re.compile(rb"Running [Pp]y[Tt]orch \d\S* compiled for CUDA"), _start),
     )

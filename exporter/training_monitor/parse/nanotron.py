@@ -52,7 +52,5 @@ class Nanotron(Format):
         )
         return (record,)
 
-    table = (
-        (re.compile(rb"iteration: (\d{1,9}) / (\d{1,9}) \|"), _line),
-        fact(rb"Total number of parameters: (\d[\d.]{0,20}[KMBGT]?) ", lambda m: Facts(parameters=number(m[1]))),
-    )
+    steps = ((re.compile(rb"iteration: (\d{1,9}) / (\d{1,9}) \|"), _line),)
+    table = (fact(rb"Total number of parameters: (\d[\d.]{0,20}[KMBGT]?) ", lambda m: Facts(parameters=number(m[1]))),)

@@ -56,4 +56,4 @@ class Nemo(Format):
         self.validation = validation
         return (record, Validation("loss", validation, step, time, line))
 
-    table = ((re.compile(rb"Training epoch (\d{1,9}), iteration (\d{1,9})/(\d{1,9}) \|"), _line),)
+    steps = ((re.compile(rb"Training epoch (\d{1,9}), iteration (\d{1,9})/(\d{1,9}) \|"), _line),)

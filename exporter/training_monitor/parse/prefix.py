@@ -30,11 +30,11 @@ _OTHER = re.compile(
     rb"|\((?:\w+ )?pid=\d+(?:, ip=[\d.]+)?\) "  # Ray
     rb"|\[(?:titan|[A-Za-z]{1,20}\d{0,4})\] (?=" + _DATE + rb")"  # torchtitan
     rb"|(?:INFO|WARNING|ERROR|DEBUG):[\w.\-]{1,80}:"  # logging.basicConfig
-    rb"|[A-Za-z][\w.\-]{0,60}\d[\w.\-]{0,60}: (?! )"  # pdsh: gpu250:
+    rb"|[A-Za-z][A-Za-z_.\-]{0,60}\d[\w.\-]{0,60}: (?! )"  # pdsh: gpu250:
     rb"|\d{1,9}\] "  # a viewer's line number
-    # a bar with text behind it
-    rb"|[^|\r]{0,80}?\d{1,3}%\|[^|]{0,200}\| *[\d.]+[kMG]?/[\d.?]+[kMG]? \[[^\[\]]{0,400}\] ?(?=[^\s])"
 )
+#: A progress bar with text behind it.
+_BAR = re.compile(rb"[^|\r]{0,80}?\d{1,3}%\|[^|]{0,200}\| *[\d.]+[kMG]?/[\d.?]+[kMG]? \[[^\[\]]{0,400}\] ?(?=[^\s])")
 
 
 class Prefix(NamedTuple):
@@ -61,9 +61,7 @@ def stages(line: bytes) -> Iterator[Prefix]:
             time = _seconds(match[1], match[2])
         elif match := _RANK.match(rest):
             rank = int(match[match.lastindex or 1])
-        elif not (match := _OTHER.match(rest)):
-            return
-        if not match.end():
+        elif not (match := _OTHER.match(rest)) and not (b"%|" in rest and (match := _BAR.match(rest))):
             return
         rest = rest[match.end() :].lstrip()
         yield Prefix(rest, time, rank)

@@ -22,8 +22,8 @@ TIMEOUTS = 20  # after so many the pattern is given up: it would hold up the who
 class UserRegex(Format):
     """Uses the package `regex`, which can stop a search that takes too long; Python's own cannot."""
 
-    __slots__ = ("patterns", "reader", "timeouts")
-    constants = ("patterns",)
+    __slots__ = ("own", "reader", "timeouts")
+    constants = ("own",)
 
     name = "regex"
     title = "your own patterns"
@@ -34,17 +34,18 @@ class UserRegex(Format):
     units = "as the group's name says: step_time_ms, mfu_percent, tokens_per_second, …"
     limits = "a pattern sees 4096 bytes of a line, may take 50 ms for it, and is given up after doing so 20 times"
     loss_kind = None
+    has_gate = False
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:
         super().__init__()
-        self.patterns = [compiled(p) for p in patterns]
+        self.own = [compiled(p) for p in patterns]
         self.reader = RowReader()
         self.timeouts = 0
 
     def parse(self, line: bytes, number: int, time: float | None) -> Sequence[Record] | None:
         if self.timeouts >= TIMEOUTS:
             return None
-        for pattern in self.patterns:
+        for pattern in self.own:
             try:
                 match = pattern.search(line[:LONGEST], timeout=TIMEOUT_S)
             except TimeoutError:
