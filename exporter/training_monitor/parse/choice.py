@@ -35,6 +35,8 @@ class Choice:
     def __init__(self, formats: Mapping[str, Format], forced: str | None, counts: Counts) -> None:
         self._formats = formats
         self._gate = _gate(tuple(type(fmt) for fmt in formats.values()))
+        self._all = list(formats.values())
+        self._without_gate = [fmt for fmt in formats.values() if not fmt.has_gate]
         self._is_forced = forced is not None
         self._counts = counts
         self.current: Format | None = formats[forced] if forced else None
@@ -85,7 +87,7 @@ class Choice:
 
     def _parse_with_others(self, texts: Texts, number: int) -> Sequence[Record] | None:
         is_sure = self.has_steps and self.current is not None and not self.current.is_generic
-        for other in self._formats.values():
+        for other in self._all if texts.known else self._without_gate:
             if other is self.current or (is_sure and other.is_generic):
                 continue
             if not (records := self._attempt(other, texts, number)):
@@ -116,7 +118,7 @@ class Choice:
         out: list[Record] = []
         for number, line in held:
             texts = self._gated(line.encode("latin-1"))
-            for other in self._formats.values():
+            for other in self._all:
                 if other.is_generic and (records := self._attempt(other, texts, number)) and has_step(records):
                     if other is not self.current:
                         self._switch(other, has_steps=True)
