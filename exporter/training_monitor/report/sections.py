@@ -58,8 +58,7 @@ def _status(s: Snapshot) -> list[Line]:
     validation = main_validation(s)
     if validation is not None:
         at = "" if validation.step is None else f" at step {units.count(validation.step)}"
-        name = clean(validation.metric).replace("_", " ")
-        lines.append(Line("Validation", f"{name} {units.loss(validation.value)}{at}"))
+        lines.append(Line("Validation", f"{units.words(validation.metric)} {units.loss(validation.value)}{at}"))
     lines.append(Line("Learning rate", _learning_rate(s)))
     if s.grad_norm is not None:
         lines.append(Line("Grad norm", f"{s.grad_norm:.4g}"))
@@ -88,7 +87,7 @@ def _throughput(s: Snapshot) -> str:
 def _worst_active(s: Snapshot) -> str:
     """The open conditions, in brackets."""
     open_kinds = [kind for kind in s.active if kind != s.state]
-    return f" ({', '.join(kind.replace('_', ' ') for kind in open_kinds)})" if open_kinds else ""
+    return f" ({', '.join(map(units.words, open_kinds))})" if open_kinds else ""
 
 
 def progress(s: Snapshot) -> str:
@@ -156,7 +155,7 @@ def _estimates(s: Snapshot) -> list[Line]:
     lines.append(Line("Cost", _cost(s)))
     if s.goodput is not None:
         lost = sorted(s.goodput.lost.items(), key=lambda item: -item[1])[:3]
-        where = ", ".join(f"{clean(kind)} {units.duration(t)}" for kind, t in lost if t >= 1)
+        where = ", ".join(f"{units.words(kind)} {units.duration(t)}" for kind, t in lost if t >= 1)
         text = f"{units.percent(s.goodput.ratio)} of {units.duration(s.goodput.wall_s)} spent in steps"
         lines.append(Line("Goodput", f"{text} ({where})" if where else text))
     if s.comparison is not None:
@@ -236,7 +235,7 @@ def _issues(s: Snapshot) -> list[Line]:
     lines += [_error(failure) for failure in s.failures[:MOST_ERRORS]]
     if len(s.failures) > MOST_ERRORS:
         lines.append(Line("", f"{len(s.failures) - MOST_ERRORS} more errors, which often follow from the first", "dim"))
-    notices = Counter(e.kind.replace("_", " ") for e in s.events if e.severity == Severity.NOTICE)
+    notices = Counter(units.words(e.kind) for e in s.events if e.severity == Severity.NOTICE)
     if notices:
         kinds = ", ".join(f"{n} × {kind}" if n > 1 else kind for kind, n in notices.items())
         lines.append(Line("", f"For information only: {kinds}", "dim"))

@@ -36,7 +36,7 @@ def _row(s: Snapshot) -> tuple[str, ...]:
         units.percent(s.mfu_ratio) if s.mfu_ratio is not None else "-",
         units.seconds(s.step_time_s) if s.step_time_s is not None else "-",
         units.duration(s.remaining_s) if s.remaining_s is not None and s.state != "finished" else "-",
-        ", ".join(kind.replace("_", " ") for kind in s.active) or "none",
+        ", ".join(map(units.words, s.active)) or "none",
     )
 
 

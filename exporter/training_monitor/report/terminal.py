@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Literal, TypeAlias
@@ -11,21 +10,18 @@ from typing import IO, Literal, TypeAlias
 Tone: TypeAlias = Literal["plain", "title", "good", "warning", "critical", "dim"]
 
 _CODES: dict[Tone, str] = {"plain": "", "title": "1", "good": "32", "warning": "33", "critical": "1;31", "dim": "2"}
-#: C0 and C1 controls, line and paragraph separators, and the marks that turn the direction of text around, with which
-#: a log line could move the cursor, recolour the terminal or pretend to say something else. Lone surrogates, which
-#: no UTF-8 terminal takes.
-_UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
 
 
 def clean(text: str) -> str:
-    r"""`text` on one line with every unsafe character shown as its escape.
+    r"""`text` on one line with every character that is not plainly visible shown as its escape.
+
+    Controls, line separators, marks that turn the direction of text around, invisible ones and lone surrogates: with
+    them a log line could move the cursor, recolour the terminal or pretend to say something else.
 
     >>> clean("loss \x1b[31mnan\n")
     'loss \\x1b[31mnan\\n'
     """
-    return _UNSAFE.sub(lambda match: repr(match[0])[1:-1], text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 _ASCII = str.maketrans({"−": "-", "±": "+/-", "×": "x", "…": "...", "•": "-"})

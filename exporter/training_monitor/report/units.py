@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from datetime import datetime, timezone
 
+from training_monitor.report.terminal import clean
+
 UNKNOWN = "unknown"
 
 
@@ -50,13 +52,19 @@ def duration(value: float | None) -> str:
     """A long time in its two largest units: 45 s, 1 h 29 min, 3 d 4 h."""
     if value is None or not math.isfinite(value):
         return UNKNOWN if value is None else str(value)
-    minutes, rest = divmod(round(value), 60)
+    smallest = 1 if value < 3600 else 60 if value < 86400 else 3600
+    minutes, rest = divmod(round(value / smallest) * smallest, 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
     while len(parts) > 1 and not parts[0][0]:
         parts = parts[1:]
     return " ".join(f"{n} {unit}" for i, (n, unit) in enumerate(parts[:2]) if n or not i)
+
+
+def words(kind: str) -> str:
+    """A kind of anomaly or pause as words: loss spike."""
+    return clean(kind).replace("_", " ")
 
 
 def money(value: float | None, currency: str = "USD") -> str:
