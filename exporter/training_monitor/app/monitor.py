@@ -69,9 +69,13 @@ class Monitor:
         """Catches up, then follows until `stop`; saves everything at the end."""
         self.start()
         while not self._stop.is_set():
-            self.round(self._watcher.wait(TICK_S))
+            self.round(self.wait(TICK_S))
         self.save(everything=True)
         self.close()
+
+    def wait(self, timeout_s: float) -> set[str]:
+        """Paths that may have changed; empty after `timeout_s` seconds or `stop`."""
+        return self._watcher.wait(timeout_s)
 
     def close(self) -> None:
         """Lets go of all files."""
@@ -230,12 +234,12 @@ class Monitor:
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
-    def snapshots(self) -> list[Snapshot]:
-        """Every run that is to be shown, in the order of their names."""
+    def snapshots(self, *, expired: bool = False) -> list[Snapshot]:
+        """Every run that is to be shown, in the order of their names; with `expired` also those of long ago."""
         now = self.clock.now()
         with self._lock:
             return [
-                self.runs[name].snapshot(now) for name in sorted(self.runs) if not self._expired(self.runs[name], now)
+                self.runs[name].snapshot(now) for name in sorted(self.runs) if expired or not self._expired(self.runs[name], now)
             ]
 
     def view(self) -> View:

@@ -25,13 +25,13 @@ class Order(Enum):
 class StepOrder(Stateful):
     """Remembers where a run is.
 
-    Lossy cases: a run that falls back by fewer than three logged steps without any header line looks like several
+    Lossy cases: a run that falls back by one logged step without any header line looks like several
     ranks, and these steps are taken as repeats; one that starts again at its first step is a new run, one that starts
     at a later step is a resume.
     """
 
     __slots__ = ("first", "last", "recent", "seen", "started", "stride")
-    RECENT = 3  # logged steps by which one rank may lag behind another
+    RECENT = 2  # logged steps among which one rank may lag behind another
     SPANS = 256  # most spans of distinct steps that are remembered
 
     def __init__(self) -> None:
