@@ -238,9 +238,8 @@ class Monitor:
         """Every run that is to be shown, in the order of their names; with `expired` also those of long ago."""
         now = self.clock.now()
         with self._lock:
-            return [
-                self.runs[name].snapshot(now) for name in sorted(self.runs) if expired or not self._expired(self.runs[name], now)
-            ]
+            shown = [name for name in sorted(self.runs) if expired or not self._expired(self.runs[name], now)]
+            return [self.runs[name].snapshot(now) for name in shown]
 
     def view(self) -> View:
         """What a scrape sees."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from training_monitor import __version__
 from training_monitor.cli.terminal import quiet_pipe
@@ -143,17 +144,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _lazy(name: str):  # type: ignore[no-untyped-def]
+def _lazy(name: str) -> Callable[[argparse.Namespace], int]:
     """The command of this name, imported when it runs: the exporter need not load what only reports need."""
 
     def command(args: argparse.Namespace) -> int:
-        if name == "serve":
-            from training_monitor.cli.serve import serve
-
-            return serve(args)
-        from training_monitor.cli import look
-
-        return int(getattr(look, name)(args))
+        module = import_module("training_monitor.cli." + ("serve" if name == "serve" else "look"))
+        return int(getattr(module, name)(args))
 
     return command
 
