@@ -20,6 +20,7 @@ from training_monitor.records import Finish, Record, Start, Step
 #: Generic step lines under the header of a trainer's own format that are held back until they are believed: its own
 #: step lines may still come (gpt-neox writes `steps: 1 loss: …` beside them).
 DOUBTS = 4
+RANKS = 64  # ranks that are told apart
 
 
 class Texts(NamedTuple):
@@ -44,6 +45,7 @@ class Choice:
         self._is_told = False  # facts of the current format have been given
         self._former: list[str] = []  # formats that were current
         self._doubted: list[list[Any]] = []  # [number, line], at most DOUBTS
+        self._ranks: dict[str, int] = {}  # last step of each rank whose lines carry its number
 
     def parse(self, line: bytes, number: int) -> Sequence[Record] | None:
         """The records of a line; None if no format knows it."""
@@ -51,6 +53,7 @@ class Choice:
         if self.current and (records := self._attempt(self.current, texts, number)) is not None:
             if has_step(records):
                 self.has_steps, self._doubted = True, []
+                records = self._with_start(records, texts.all[-1].rank)
             return self._with_facts(records)
         return None if self._is_forced else self._parse_with_others(texts, number)
 
@@ -72,6 +75,7 @@ class Choice:
             "is_told": self._is_told,
             "former": self._former,
             "doubted": self._doubted,
+            "ranks": self._ranks,
             "formats": {name: fmt.state() for name, fmt in self._formats.items()},
         }
 
@@ -82,6 +86,7 @@ class Choice:
         self.current = self._formats[state["current"]] if state["current"] else None
         self.has_steps, self._is_told = state["has_steps"], state["is_told"]
         self._former, self._doubted = list(state["former"]), [list(pair) for pair in state["doubted"]]
+        self._ranks = dict(state["ranks"])
         for name, saved in state["formats"].items():
             self._formats[name].restore(saved)
 
@@ -101,6 +106,17 @@ class Choice:
                 self._doubted.append([number, texts.all[0].rest.decode("latin-1")])
                 return self._believed() if len(self._doubted) > DOUBTS else ()
         return None
+
+    def _with_start(self, records: Sequence[Record], rank: int | None) -> Sequence[Record]:
+        """`records`, behind a `Start` if this very rank has gone back: it is not another rank, which may lag behind."""
+        step = next(r for r in records if type(r) is Step)
+        if rank is None:
+            return records
+        last = self._ranks.pop(str(rank), -1)
+        self._ranks[str(rank)] = step.step
+        if len(self._ranks) > RANKS:
+            del self._ranks[next(iter(self._ranks))]
+        return records if step.step >= last else [Start(step.time, step.line), *records]
 
     def _takes_over(self, other: Format, records: Sequence[Record]) -> bool:
         if self.current is None:

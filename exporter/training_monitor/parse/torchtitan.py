@@ -33,7 +33,10 @@ class Torchtitan(Format):
         "batch, devices, total steps, resume, end"
     )
     units = "tps: per device; tflops: per device; mfu: percent, N/A under fp8"
-    limits = "loss -1.0 (ranks of a pipeline without the loss) counts as not logged"
+    limits = (
+        "loss -1.0 (ranks of a pipeline without the loss) counts as not logged; beside mfu N/A the tflops are not used "
+        "either, because the peak is not known"
+    )
     tokens_scope = "device"
     step_line = _STEP
 
@@ -46,7 +49,7 @@ class Torchtitan(Format):
             grad_norm=float(norm) if norm else None,
             mfu_ratio=percent(mfu) if mfu else None,
             tokens_per_second=number(tokens) if tokens else None,
-            tflops=number(tflops) if tflops else None,
+            tflops=number(tflops) if tflops and mfu != b"N/A" else None,
             time=time,
             line=number_,
         )
