@@ -16,7 +16,7 @@ def plot(points: Sequence[tuple[float, float]], *, width: int = 80, height: int 
 
     Points that are not numbers are left out and counted below; no points give one line that says so.
     """
-    known = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+    known = [(x, y) for x, y in points if math.isfinite(x) and abs(y) < 1e300]  # differences must stay finite
     if not known:
         return "nothing to plot: no numbers"
     low, high = min(y for _, y in known), max(y for _, y in known)
@@ -42,7 +42,7 @@ def plot(points: Sequence[tuple[float, float]], *, width: int = 80, height: int 
 
 def sparkline(values: Sequence[float | None], *, width: int = 40, unicode: bool = True) -> str:
     """One line of bars, each the mean of its share of the values; empty without two numbers."""
-    known = [v for v in values if v is not None and math.isfinite(v)]
+    known = [v for v in values if v is not None and abs(v) < 1e300]
     if len(known) < 2:
         return ""
     size = min(width, len(known))

@@ -49,9 +49,17 @@ def sections(snapshot: Snapshot) -> list[Section]:
 STATE_TONES: dict[str, Tone] = {"running": "good", "finished": "good", "stalled": "critical", "crashed": "critical"}
 
 
+def state_tone(s: Snapshot) -> Tone:
+    """The colour of a run's state: that of its worst open condition."""
+    worst = max(s.active.values(), default=Severity.NOTICE)
+    if s.state == "running" and worst > Severity.NOTICE:
+        return "critical" if worst is Severity.CRITICAL else "warning"
+    return STATE_TONES.get(s.state, "plain")
+
+
 def _status(s: Snapshot) -> list[Line]:
     lines = [
-        Line("State", s.state + _worst_active(s), STATE_TONES.get(s.state, "plain")),
+        Line("State", s.state + _worst_active(s), state_tone(s)),
         Line("Step", progress(s)),
         Line("Loss", _loss(s)),
     ]
