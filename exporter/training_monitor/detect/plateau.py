@@ -3,84 +3,176 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from training_monitor.detect.base import Detector, Found, Scores, event
 from training_monitor.detect.thresholds import Thresholds
-from training_monitor.detect.windows import SortedWindow
-from training_monitor.records import Step
+from training_monitor.records import Event, Step
 
-BLOCK = 25  # points whose median is one observation
-WINDOWS = (6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)  # blocks
+TEN = 10  # points averaged
+MOST = 256  # blocks kept: then neighbours are merged
+CLIP = 2.5  # z beyond which a point counts as that
+SPIKY = 4  # points beyond that make the ten useless
+EVERY = 50  # points between two looks
+WINDOWS = (10, 15, 20, 30, 40, 60, 80, 120)  # blocks
+REFERENCE = 15  # blocks that the stretch before must have at least
+EARLIEST = 0.3  # part of the run before the window that is too old to compare with
+SHORT = 0.3  # part of its earlier slope that is too little …
+ERRORS = 5.0  # … by so many standard errors
+LOW_RATE = 0.2  # part of the highest learning rate below which little can be improved
 
 
 class Plateau(Detector):
-    """The slope of the log loss over log(point) falls short of the run's own earlier slope.
+    """No improvement by 1 % for 500 steps (warning) or 1000 (critical), where the run's own trend promised one.
 
-    For each window of the last 150 to 6400 points the reference is the stretch before it; a plateau is a slope below
-    30 % of the reference by more than 4.5 standard errors.
+    The slope of the log loss over the log of the step, over windows of the last blocks, falls short of the slope of the
+    stretch before. Healthy late training slows down as its trend says and is silent. A drop of the learning rate starts
+    a new stretch; below 20 % of the highest rate nothing is expected.
     """
 
-    __slots__ = ("best", "best_step", "block", "diffs", "last5", "step", "sums")
+    __slots__ = (
+        "best", "best_step", "block", "clipped", "improvement", "limits", "losses", "lr", "lr_max", "origin", "points",
+        "recent", "size", "step", "steps", "sums", "total",
+    )  # fmt: skip
+    constants = ("improvement", "limits", "sums")
 
     def __init__(self, thresholds: Thresholds) -> None:
-        super().__init__(plateau=8)
-        self.block: list[float] = []
-        self.diffs = SortedWindow(600)
-        self.last5: deque[float] = deque(maxlen=5)
-        self.sums: list[tuple[float, float, float, float]] = [(0.0, 0.0, 0.0, 0.0)]  # x, y, xx, xy over the blocks
-        self.best = math.inf
+        super().__init__(plateau=4)
+        self.limits = thresholds.plateau
+        self.improvement = math.log1p(-thresholds.plateau_improvement)
+        self.points = self.clipped = 0  # of the ten being averaged
+        self.total = 0.0
+        self.recent: deque[float] = deque(maxlen=EVERY // TEN)  # means of the last tens
+        self.block: list[float] = []  # means of the tens of the unfinished block
+        self.size = 1  # tens in a block
+        self.losses: list[float] = []  # mean log loss of each block
+        self.steps: list[int] = []  # last step of each block
+        self.sums = [(0.0, 0.0, 0.0, 0.0)]  # of x, y, xx and xy over the blocks, x being the log of the step
+        self.origin = 0  # step from which the learning rate has been smooth
+        self.lr = self.lr_max = 0.0
+        self.best = math.inf  # mean log loss at the last improvement
         self.best_step: int | None = None
         self.step = 0
 
     def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
         found: list[Found] = []
-        for at, y in zip(scores.at, scores.y, strict=True):
-            if len(self.last5) == 5:
-                self.diffs.push(abs(y - self.last5[0]))
-            self.last5.append(y)
-            self.block.append(y)
-            if len(self.block) == BLOCK and self.conditions["plateau"].rises(self._end_block(steps[at].step)):
-                step = steps[at]
-                message = f"loss has improved by less than its own trend promised at step {step.step}"
-                found.append((at, event(step, "plateau", 2, message, value=math.exp(y))))
-        self.step = steps[-1].step
+        if steps and steps[0].step <= self.step:
+            self._rewind(steps[0].step)
+        points, total, clipped = self.points, self.total, self.clipped
+        for at, y, base, sigma, z, memory in zip(*scores, strict=True):
+            if -CLIP < z < CLIP:
+                total += y
+            else:
+                total += base + math.copysign(CLIP * sigma, z)
+                clipped += 1
+            points += 1
+            if points == TEN:
+                if clipped < SPIKY and sigma < math.inf:
+                    level = self._take(total / TEN, steps[at], sigma * memory)
+                    if level is not None and self.conditions["plateau"].rises(level):
+                        found.append((at, self._event(steps[at], level)))
+                points, total, clipped = 0, 0.0, 0
+        self.points, self.total, self.clipped = points, total, clipped
+        if steps:
+            self.step = steps[-1].step
         return found
 
-    def levels(self) -> dict[str, float | None]:
-        return {"steps_since_improvement": None if self.best_step is None else self.step - self.best_step}
+    def _take(self, mean: float, step: Step, sigma: float) -> int | None:
+        """Takes the mean of ten points; each fifth time the level."""
+        self._follow_rate(step)
+        self.recent.append(mean)
+        self.block.append(mean)
+        if len(self.block) == self.size:
+            self._add(sum(self.block) / self.size, step.step)
+            self.block = []
+            if len(self.losses) == MOST:
+                self._merge()
+        if len(self.recent) < EVERY // TEN:
+            return None
+        smooth = sum(self.recent) / len(self.recent)
+        self.recent.clear()
+        if smooth < self.best + self.improvement:
+            self.best, self.best_step = smooth, step.step
+        since = step.step - (self.best_step or 0)
+        if since < self.limits.warning or not self._is_short(sigma / math.sqrt(TEN * self.size)):
+            return 0
+        return 3 if since >= self.limits.critical else 2
 
-    def _end_block(self, step: int) -> int:
-        n, middle = len(self.sums) - 1, sorted(self.block)[BLOCK // 2]
-        self.block = []
-        if middle < self.best + math.log1p(-0.01):
-            self.best, self.best_step = middle, step
-        x, s = math.log((n + 0.5) * BLOCK), self.sums[-1]
-        self.sums.append((s[0] + x, s[1] + middle, s[2] + x * x, s[3] + x * middle))
-        return 2 if self._is_short(n + 1) else 0
+    def _add(self, loss: float, step: int) -> None:
+        self.losses.append(loss)
+        self.steps.append(step)
+        x, s = math.log(max(step, 1)), self.sums[-1]
+        self.sums.append((s[0] + x, s[1] + loss, s[2] + x * x, s[3] + x * loss))
 
-    def _slope(self, a: int, b: int) -> tuple[float, float]:
-        p, q, n = self.sums[a], self.sums[b], b - a
-        x, y, xx, xy = (v - u for u, v in zip(p, q, strict=True))
-        spread = xx - x * x / n
-        return (xy - x * y / n) / spread, spread
+    def _rebuild(self, losses: list[float], steps: list[int]) -> None:
+        self.losses, self.steps, self.sums = [], [], self.sums[:1]
+        for loss, step in zip(losses, steps, strict=True):
+            self._add(loss, step)
 
-    def _is_short(self, n: int) -> bool:
-        if n < 14:
+    def _merge(self) -> None:
+        """Makes one block of each two: state stays bounded, and a longer run needs no finer view."""
+        pairs = zip(self.losses[::2], self.losses[1::2], strict=True)
+        self._rebuild([(a + b) / 2 for a, b in pairs], self.steps[1::2])
+        self.size *= 2
+
+    def _rewind(self, step: int) -> None:
+        """Forgets what stood at `step` and after: it is told again."""
+        keep = bisect_left(self.steps, step)
+        self._rebuild(self.losses[:keep], self.steps[:keep])
+        self.block, self.points, self.clipped, self.total = [], 0, 0, 0.0
+        self.recent.clear()
+        if self.best_step is not None:
+            self.best_step = min(self.best_step, step)
+
+    def _follow_rate(self, step: Step) -> None:
+        rate = step.learning_rate if step.learning_rate is not None else step.lr_multiplier
+        if rate is None:
+            return
+        if rate < 0.85 * self.lr or (rate > 1.1 * self.lr and self.lr < 0.7 * self.lr_max):
+            self.origin = step.step
+        self.lr, self.lr_max = rate, max(rate, self.lr_max)
+
+    def _is_short(self, sigma: float) -> bool:
+        """Whether the slope over one of the windows falls short; `sigma`: noise of a block."""
+        n = len(self.losses)
+        first = bisect_left(self.steps, self.origin)
+        if self.lr < LOW_RATE * self.lr_max:
             return False
-        sigma = 1.4826 * self.diffs.median() / math.sqrt(2) * 1.25 / math.sqrt(BLOCK) * 1.2
-        for w in WINDOWS:
-            edge = n - w
-            if w > n // 2:
+        for window in WINDOWS:
+            edge = n - window
+            start = max(first, bisect_left(self.steps, EARLIEST * self.steps[edge])) if edge > 0 else n
+            if edge - start < max(window, REFERENCE):
                 return False
-            start = max(4, int(0.3 * edge))
-            if edge - start < 6:
-                continue
             now, spread = self._slope(edge, n)
-            recent, recent_spread = self._slope((edge + start) // 2, edge)
-            reference = max(self._slope(start, edge)[0], recent)
-            error = sigma * math.sqrt(1 / spread + 1 / recent_spread)
-            if reference < 0 and now > 0.3 * reference and now - reference > 4.5 * error:
+            late, late_spread = self._slope((start + edge) // 2, edge)
+            reference = max(self._slope(start, edge)[0], late)
+            error = sigma * math.sqrt(1 / spread + 1 / late_spread)
+            if reference < 0 and now > SHORT * reference and now - reference > ERRORS * error:
                 return True
         return False
+
+    def _slope(self, a: int, b: int) -> tuple[float, float]:
+        """Slope over the blocks from a to b, and the spread of x."""
+        p, q, n = self.sums[a], self.sums[b], b - a
+        x, y = q[0] - p[0], q[1] - p[1]
+        spread = q[2] - p[2] - x * x / n
+        return (q[3] - p[3] - x * y / n) / spread, spread
+
+    def _event(self, step: Step, level: int) -> Event:
+        since = step.step - (self.best_step or 0)
+        loss, best = math.exp(self.losses[-1]), math.exp(self.best)
+        message = (
+            f"loss {loss:.4g} at step {step.step} has not improved by {-math.expm1(self.improvement):.0%} "
+            f"for {since} steps, less than its own trend promised"
+        )
+        return event(step, "plateau", level, message, value=loss, expected=best)
+
+    def levels(self) -> dict[str, float | None]:
+        return {"steps_since_improvement": None if self.best_step is None else max(0, self.step - self.best_step)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        self._rebuild(self.losses, self.steps)
