@@ -187,7 +187,7 @@ MONITOR = (
             "The next page may not arrive either.",
             "Read Alertmanager's log: it says what the receiver answered (docker compose logs alertmanager).",
             (
-                "Check the secret file in alertmanager/secrets and render again (docker compose up init).",
+                "Check the secret file in alertmanager/secrets; docker-compose.yml says how to take a new one up.",
                 "Check that the receiver's address can be reached from this machine.",
             ),
         ),
