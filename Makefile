@@ -2,14 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo docs test check lint types contracts wheel bench clean help
+.PHONY: demo docs stack test check lint types contracts wheel bench clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: .venv/run ## a real run is replayed as if live, goes wrong, and the page arrives here
-	@$(BIN)/python examples/demo.py
+	@$(BIN)/python stack/native.py --demo
+
+stack: .venv/run ## exporter, Prometheus, Alertmanager without Docker: make stack LOGS=/path/to/logs
+	@$(BIN)/python stack/native.py $(LOGS)
 
 test: .venv/dev .cache/servers/ready ## every test that this machine can run
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -38,8 +41,8 @@ wheel: .venv/dev ## build the wheel and start it with run-time dependencies only
 .venv/dev: pyproject.toml
 	@tools/venv $(PYTHON) .venv && $(BIN)/pip install -q -e '.[dev]' && touch .venv/run $@
 
-.cache/servers/ready: tools/servers
-	@tools/servers .cache/servers && touch $@
+.cache/servers/ready: tools/servers stack/fetch
+	@tools/servers && touch $@
 
 clean: ## remove what the other targets made
 	rm -rf .venv .cache dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
