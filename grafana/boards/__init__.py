@@ -1,0 +1,1 @@
+"""The three dashboards, made of plain dicts."""

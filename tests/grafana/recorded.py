@@ -1,0 +1,111 @@
+"""A recorded past for Prometheus: logs with times are played to a real monitor under a fake clock, and every scrape that
+Prometheus would have made becomes a block of its database. Minutes of a run take a second.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from training_monitor.app.monitor import Monitor
+from training_monitor.clock import FakeClock
+from training_monitor.config import Config
+from training_monitor.expose.render import Renderer
+
+JOB = "training-monitor"
+
+
+class TimedLog:
+    """A log whose every line has the time at which it was written: `<unix seconds> <line>`."""
+
+    def __init__(self, path: Path, source: Path, *, end: float, upto: float = 1.0) -> None:
+        """`path`: where it is played to; the part `upto` of `source` is played so that it ends at unix time `end`."""
+        self.path = path
+        lines = source.read_bytes().splitlines(keepends=True)
+        timed = [(float(t), text) for t, _, text in (line.partition(b" ") for line in lines)]
+        timed = timed[: max(1, round(len(timed) * upto))]
+        shift = end - timed[-1][0]
+        self.lines = [(t + shift, text) for t, text in timed]
+        self.start = self.lines[0][0]
+        self._next = 0
+
+    def play(self, now: float) -> bool:
+        """Writes what was there at `now`; True if anything was."""
+        first = self._next
+        while self._next < len(self.lines) and self.lines[self._next][0] <= now:
+            self._next += 1
+        if first == self._next:
+            return False
+        with self.path.open("ab") as f:
+            f.writelines(text for _, text in self.lines[first : self._next])
+        os.utime(self.path, (self.lines[self._next - 1][0],) * 2)
+        return True
+
+
+class Recorder:
+    """Collects scrapes and writes them in the order that OpenMetrics asks for: family by family."""
+
+    def __init__(self, labels: Mapping[str, str]) -> None:
+        self._labels = ",".join(f'{k}="{v}"' for k, v in labels.items())
+        self._families: dict[str, tuple[str, list[str]]] = {}
+
+    def scrape(self, text: str, now: float) -> None:
+        header = ""
+        family: list[str] = []
+        for line in text.splitlines():
+            if line.startswith("# HELP"):
+                header = line
+            elif line.startswith("# TYPE"):
+                name = line.split()[2]
+                _, family = self._families.setdefault(name, (f"{header}\n{line}\n", []))
+            elif not line.startswith("#"):
+                family.append(f"{self._labelled(line)} {now:.3f}\n")
+        up = f"# HELP up Scrape worked.\n# TYPE up gauge\nup 1\n"  # noqa: F541
+        if not text.startswith("# HELP up"):
+            self.scrape(up, now)
+
+    def _labelled(self, line: str) -> str:
+        name, brace, rest = line.partition("{")
+        if brace:
+            return f"{name}{{{self._labels},{rest}"
+        name, _, value = line.partition(" ")
+        return f"{name}{{{self._labels}}} {value}"
+
+    def text(self) -> str:
+        return "".join(header + "".join(samples) for header, samples in self._families.values()) + "# EOF\n"
+
+
+def record(
+    logs: Sequence[TimedLog], config: Config, *, start: float, end: float, every: float, instance: str
+) -> str:
+    """Plays the logs from `start` to `end` and gives what Prometheus would have scraped, as OpenMetrics."""
+    clock = FakeClock(start)
+    folder = logs[0].path.parent
+    monitor = Monitor([str(folder)], config, clock=clock, env={}, on_event=lambda run, event: None)
+    renderer = Renderer(monitor.view)
+    recorder = Recorder({"instance": instance, "job": JOB})
+    monitor.start()
+    while clock.now() <= end:
+        changed = {str(log.path) for log in logs if log.play(clock.now())}
+        monitor.round(changed)
+        recorder.scrape(renderer.render(openmetrics=True).decode(), clock.now())
+        clock.advance(every)
+    monitor.stop()
+    return recorder.text()
+
+
+def blocks(promtool: str, openmetrics: str, folder: Path) -> None:
+    """Makes a database of Prometheus from a recorded text."""
+    file = folder / "recorded.om"
+    file.write_text(openmetrics)
+    made = subprocess.run(
+        [promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(file), str(folder / "tsdb")],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    if made.returncode or re.search("error", made.stderr, re.IGNORECASE):
+        raise RuntimeError(made.stderr)
