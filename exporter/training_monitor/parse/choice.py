@@ -61,12 +61,18 @@ class Choice:
         """The current format's fast path has put steps into `out` from `start` on."""
         if not self._is_told:
             out[start:] = self._with_facts(out[start:])
-        self.has_steps = self.has_steps or has_step(out[start:])
+        if has_step(out[start:]):
+            self.has_steps, self._doubted = True, []
 
     def end(self) -> list[Record]:
         """The records of lines that were held back, and of an unfinished block."""
-        records = self._believed()
-        return [*records, *(self.current.end() if self.current else ())]
+        out = self._believed()
+        for fmt in [self.current] if self.current else self._all:
+            records = fmt.end()
+            if records and self.current is None:
+                self._switch(fmt, has_step(records))
+            out += self._with_facts(records)
+        return out
 
     def state(self) -> dict[str, Any]:
         return {
@@ -148,7 +154,8 @@ class Choice:
 
     def _attempt(self, fmt: Format, texts: Texts, number: int) -> Sequence[Record] | None:
         """What `fmt` reads in the line, with as few prefixes taken off as possible."""
-        for text, time, _ in texts.known if fmt.has_gate else texts.all:
+        time = texts.all[-1].time
+        for text, _, _ in texts.known if fmt.has_gate else texts.all:
             try:
                 records = fmt.parse(text, number, time)
             except Unreadable as reason:

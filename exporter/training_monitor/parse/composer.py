@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from training_monitor.parse.blocks import BlockFormat
-from training_monitor.parse.format import Match, fact
+from training_monitor.parse.format import Match, starting_fact
 from training_monitor.parse.values import number
 from training_monitor.records import Facts, Record, Validation
 
@@ -72,13 +72,13 @@ class Composer(BlockFormat):
         return (Validation(metric, number(match[2]), self.reached, time, line),) if metric else ()
 
     def _batch(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
+        start = self.begins(match[1].decode(), line, time)
         if match[1] == b"max_seq_len":
             self.length = int(match[2])
         else:
             self.sequences = int(match[2])
-        if not self.length or not self.sequences:
-            return (Facts(sequence_length=self.length),) if self.length else ()
-        return (Facts(sequence_length=self.length, tokens_per_step=float(self.length * self.sequences)),)
+        tokens = self.length * self.sequences if self.length and self.sequences else None
+        return (*start, Facts(sequence_length=self.length, tokens_per_step=tokens))
 
     def _start(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
         return (*self.close(), *self.begins("start", line, time))
@@ -95,7 +95,7 @@ class Composer(BlockFormat):
         (re.compile(rb"Eval ([\w/.\-]{1,120}): (-?\d[\d.]{0,40}|-?nan|-?inf)$"), _eval),
         (re.compile(rb"Starting training\.\.\.$"), _start),
         (re.compile(rb"(max_seq_len|global_train_batch_size): (\d{1,9})$"), _batch),
-        fact(rb"max_duration: (\d{1,9})ba$", lambda m: Facts(total_steps=int(m[1]))),
-        fact(rb"n_gpus: (\d{1,6})$", lambda m: Facts(world_size=int(m[1]))),
-        fact(rb"n_params: (\d{1,15})$", lambda m: Facts(parameters=float(m[1]))),
+        starting_fact("max_duration", rb"max_duration: (\d{1,9})ba$", lambda m: Facts(total_steps=int(m[1]))),
+        starting_fact("n_gpus", rb"n_gpus: (\d{1,6})$", lambda m: Facts(world_size=int(m[1]))),
+        starting_fact("n_params", rb"n_params: (\d{1,15})$", lambda m: Facts(parameters=float(m[1]))),
     )

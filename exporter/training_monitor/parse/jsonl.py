@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from training_monitor.parse.format import Format
-from training_monitor.parse.rows import RowReader
+from training_monitor.parse.rows import RowReader, flattened, plan_of
 from training_monitor.records import Finish, Record, Step
 
 
@@ -41,7 +41,8 @@ class Jsonl(Format):
         out: list[Record] = []
         if not isinstance(row, dict):
             return None
-        if self.reader.row(row, out, number):
+        row = flattened(row)
+        if self.reader.take(plan_of(tuple(row)), list(row.values()), out, number, time):
             return out
         return _last_row(row, number, time)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from training_monitor.parse.format import Format, Match, fact
+from training_monitor.parse.format import Format, Match, starting_fact
 from training_monitor.parse.values import integer
 from training_monitor.records import Facts, Finish, Pause, Record, Step, Validation
 
@@ -49,5 +49,5 @@ class LitGpt(Format):
     table = (
         (re.compile(rb"iter \d{1,12}: val loss ([\d.]{1,20}|nan|inf), val time: ([\d.]{1,20}) ms"), _validation),
         (re.compile(rb"Final evaluation \| val loss: ([\d.]{1,20}|nan|inf)\b"), _final),
-        fact(rb"Total parameters: ([\d,]{1,20})$", lambda m: Facts(parameters=integer(m[1]))),
+        starting_fact("parameters", rb"Total parameters: ([\d,]{1,20})$", lambda m: Facts(parameters=integer(m[1]))),
     )

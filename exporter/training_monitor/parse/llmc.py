@@ -96,7 +96,7 @@ class Llmc(Format):
             b"sequence length T": lambda: Facts(sequence_length=int(value)),
             b"precision": lambda: Facts(precision=value.decode("ascii", "replace").lower()),
         }[name]()
-        return (*self.begins("device", line, time), facts) if name == b"device" else (facts,)
+        return (*self.begins(name.decode(), line, time), facts)
 
     steps = ((_STEP, _console),)
     table = (

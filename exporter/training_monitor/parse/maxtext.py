@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from training_monitor.parse.format import Format, Match, fact
+from training_monitor.parse.format import Format, Match, starting_fact
 from training_monitor.records import Facts, Pause, Record, Step, Validation
 
 _STEP = re.compile(
@@ -53,5 +53,7 @@ class MaxText(Format):
             re.compile(rb"(?i:completed) eval after train step (\d{1,9}), (?:eval_)?loss[=:] ?([\d.]{1,20}|nan|inf)"),
             _evaluation,
         ),
-        fact(rb"number parameters: ([\d.]{1,20}) billion", lambda m: Facts(parameters=float(m[1]) * 1e9)),
+        starting_fact(
+            "parameters", rb"number parameters: ([\d.]{1,20}) billion", lambda m: Facts(parameters=float(m[1]) * 1e9)
+        ),
     )

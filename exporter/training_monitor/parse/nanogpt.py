@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from training_monitor.parse.format import Format, Match, fact, starting_fact
+from training_monitor.parse.format import Format, Match, starting_fact
 from training_monitor.parse.values import integer, percent
 from training_monitor.parse.values import number as number_of
 from training_monitor.records import Facts, Pause, Record, Step, Validation
@@ -66,7 +66,9 @@ class NanoGpt(Format):
         (re.compile(rb"step (\d{1,9}): train loss [^\s,]+, val loss ([^\s,]+)"), _evaluation),
         (re.compile(rb"saving checkpoint to "), _checkpoint),
         (re.compile(rb"Resuming training from \S+$"), _resume),
-        fact(rb"max_iters *= *(\d{1,9})\b", lambda m: Facts(total_steps=int(m[1]))),
+        starting_fact(
+            "max_iters", rb"(?:Overriding: )?max_iters *= *(\d{1,9})\b", lambda m: Facts(total_steps=int(m[1]))
+        ),
         starting_fact(
             "tokens", rb"tokens per iteration will be: ([\d,]+)$", lambda m: Facts(tokens_per_step=integer(m[1]))
         ),

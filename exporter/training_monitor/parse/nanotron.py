@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from training_monitor.parse.format import Format, Match, fact
+from training_monitor.parse.format import Format, Match, starting_fact
 from training_monitor.parse.values import fields, first, number
 from training_monitor.records import Facts, Record, Step
 
@@ -53,4 +53,10 @@ class Nanotron(Format):
         return (record,)
 
     steps = ((re.compile(rb"iteration: (\d{1,9}) / (\d{1,9}) \|"), _line),)
-    table = (fact(rb"Total number of parameters: (\d[\d.]{0,20}[KMBGT]?) ", lambda m: Facts(parameters=number(m[1]))),)
+    table = (
+        starting_fact(
+            "parameters",
+            rb"Total number of parameters: (\d[\d.]{0,20}[KMBGT]?) ",
+            lambda m: Facts(parameters=number(m[1])),
+        ),
+    )

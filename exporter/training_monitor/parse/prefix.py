@@ -18,12 +18,12 @@ _UNIX = re.compile(rb"(\d{9,10}(?:\.\d{1,9})?) ")
 _ZONED = re.compile(rb"(" + _DATE + rb")(Z|[+-]\d\d:?\d\d) (?:stdout F |stderr F )?")
 _RANK = re.compile(rb" *\[[A-Za-z_]{0,20}(\d{1,5})\]:? ?|(\d{1,5}): |\[\d{1,5}:(\d{1,5})\]: ?")
 _OTHER = re.compile(
-    rb"\[?" + _DATE + rb"\]? ?(?:"
+    _DATE + rb"\t[^\t]{0,120}\t[^\t]{0,120}\t[A-Z]+\t"  # OLMo
+    rb"|\[?" + _DATE + rb"\]? ?(?:"
     rb"(?:- [\w.\-/:]{1,80} ){0,3}- "  # 2026-02-01 20:37:26,202 - nanochat.common - INFO -
     rb"|\| ?[A-Z]+ *\| ?[^|]{0,120} - "  # loguru
     rb"|" + _BRACKETS + rb" *(?:- )?"  # [2024-04-02 01:59:46][INFO][trainer:837] -
     rb")(?:[A-Z]{4,8} +(?:\[[^\[\]]{0,120}\] )?)?"  # rich: INFO     [olmo.train:816, rank=0]
-    rb"|" + _DATE + rb"\t[^\t]{0,120}\t[^\t]{0,120}\t[A-Z]+\t"  # OLMo
     rb"|\[?[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6,9} +(?:\d{1,20} )?[^\]\s]{1,400}\] ?"  # glog
     rb"|\d\d/\d\d(?:/\d{2,4})? \d\d:\d\d:\d\d (?:\[[^\[\]]{0,120}\]: |(?:- [^ ]{1,80} +){1,3}- +)"  # nanotron, HF
     rb"|\[(?:INFO|WARNING|ERROR|DEBUG)\|[^\[\]]{0,120}\] " + _DATE + rb" >> "  # transformers
