@@ -43,6 +43,7 @@ class RecordSource(Protocol):
     source: str  # path or address, as the user may know it; never holds a secret
     problem: str | None  # one sentence with what to do, None if the last poll went well
     next_poll_s: float
+    caught_up: bool  # the last poll reached the end of what there is
 
     def poll(self, now: float) -> list[Record]:
         """The records that are new at unix time `now`."""

@@ -37,6 +37,7 @@ class SqliteSource:
         self.source = path
         self.problem: str | None = None
         self.next_poll_s = poll_s
+        self.caught_up = False
         self._poll_s, self._new_rows = poll_s, new_rows
         self._exists = False
         self._size = 0
@@ -67,6 +68,7 @@ class SqliteSource:
             self._failed(error)
             return []
         self._looks = looks if is_all else ()
+        self.caught_up = is_all
         if not is_all:
             self.next_poll_s = 0.0
         return records
