@@ -22,7 +22,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,15 @@ class Ports:
     alertmanager: int = 9093
 
     @classmethod
-    def from_environment(cls) -> Ports:
-        return cls(**{f.name: int(os.environ.get(f"{f.name.upper()}_PORT", f.default)) for f in fields(cls)})  # type: ignore[arg-type]
+    def chosen(cls, settings: Mapping[str, str]) -> Ports:
+        """The ports that the user chose. Raises StackError for what is no port."""
+        ports = cls()
+        for f in fields(cls):
+            value = settings.get(f"{f.name.upper()}_PORT", str(f.default))
+            if not value.isdigit() or not 0 < int(value) < 65536:
+                raise StackError(f"{f.name.upper()}_PORT: {value!r} is not a port")
+            setattr(ports, f.name, int(value))
+        return ports
 
     @classmethod
     def free(cls) -> Ports:
@@ -261,6 +268,13 @@ class Stack:
             service.check()
 
 
+def chosen_settings(env: Mapping[str, str], file: Path = ROOT / ".env") -> dict[str, str]:
+    """The settings of .env, as docker compose reads them, overridden by the environment."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    pairs = (line.split("=", 1) for line in lines if "=" in line and not line.lstrip().startswith("#"))
+    return {**{name.strip(): value.strip().strip("'\"") for name, value in pairs}, **env}
+
+
 def find_programs() -> dict[str, Path]:
     """Where Prometheus and Alertmanager are. Gets them out of Debian's packages if need be; raises StackError."""
     found = look()
@@ -338,8 +352,11 @@ def demo(folder: Path, rate: float = 25.0) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Runs the monitoring stack without Docker.")
-    parser.add_argument("paths", nargs="*", default=[str(SAMPLE.parent)], help="logs to watch (default: a sample)")
-    parser.add_argument("--config.file", dest="config", type=Path, default=ROOT / "stack/exporter.yml")
+    settings = chosen_settings(os.environ)
+    logs = settings.get("TRAINING_LOGS", str(SAMPLE.parent))
+    config = Path(settings.get("EXPORTER_CONFIG", ROOT / "stack/exporter.yml"))
+    parser.add_argument("paths", nargs="*", default=[logs], help="logs to watch (default: TRAINING_LOGS, or a sample)")
+    parser.add_argument("--config.file", dest="config", type=Path, default=config)
     parser.add_argument("--dir", type=Path, default=ROOT / ".stack", help="data and logs (default: .stack)")
     parser.add_argument("--demo", action="store_true", help="replay a bundled log until its page arrives, then end")
     args = parser.parse_args(argv)
@@ -349,7 +366,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.demo:
             with tempfile.TemporaryDirectory(prefix="training-monitor-") as folder:
                 return demo(Path(folder))
-        stack = Stack(args.dir.resolve(), Ports.from_environment(), args.paths, config=args.config)
+        stack = Stack(args.dir.resolve(), Ports.chosen(settings), args.paths, config=args.config)
         return run(stack)
     except StackError as e:
         print(f"stack: {e}", file=sys.stderr)

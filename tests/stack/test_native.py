@@ -29,9 +29,20 @@ def test_a_port_in_use_is_named_with_the_variable_that_moves_it() -> None:
     assert str(e.value) == expected
 
 
-def test_ports_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PROMETHEUS_PORT", "9999")
-    assert native.Ports.from_environment() == native.Ports(prometheus=9999)
+def test_settings_come_from_the_file_that_docker_compose_reads_and_from_the_environment(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(
+        "# PROMETHEUS_PORT=1\nPROMETHEUS_PORT=9999\nEXPORTER_PORT='7'\nTRAINING_LOGS = /data\n"
+    )
+    settings = native.chosen_settings({"EXPORTER_PORT": "8"}, tmp_path / ".env")
+    assert native.Ports.chosen(settings) == native.Ports(prometheus=9999, exporter=8)
+    assert settings["TRAINING_LOGS"] == "/data"
+    assert native.Ports.chosen(native.chosen_settings({}, tmp_path / "none")) == native.Ports()
+
+
+@pytest.mark.parametrize("value", ["http", "0", "65536", "-1", ""])
+def test_what_is_no_port_is_named(value: str) -> None:
+    with pytest.raises(native.StackError, match=f"PROMETHEUS_PORT: '{value}' is not a port"):
+        native.Ports.chosen({"PROMETHEUS_PORT": value})
 
 
 def test_a_service_that_ends_shows_its_last_words(tmp_path: Path) -> None:
