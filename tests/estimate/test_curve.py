@@ -6,7 +6,7 @@ import json
 import math
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training_monitor.estimate.columns import columns_of, middle
@@ -89,6 +89,7 @@ def test_the_unfinished_stretch_is_shown_only_on_request() -> None:
     assert curve.points(tail=True)[-1].step == 449
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(1, 400), max_size=30), st.integers(1, 5), st.integers(0, 9))
 def test_the_split_into_batches_makes_no_difference(sizes: list[int], every: int, seed: int) -> None:
     rng = random.Random(seed)
@@ -102,6 +103,7 @@ def test_the_split_into_batches_makes_no_difference(sizes: list[int], every: int
     assert split.state() == whole.state()
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.integers(0, 900))
 def test_a_restored_curve_goes_on_as_if_nothing_had_happened(cut: int) -> None:
     steps = steps_of(900, every=3)
@@ -113,6 +115,7 @@ def test_a_restored_curve_goes_on_as_if_nothing_had_happened(cut: int) -> None:
     assert second.state() == whole.state()
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 500), st.floats()), min_size=1, max_size=300))
 def test_no_order_of_steps_breaks_it(lines: list[tuple[int, float]]) -> None:
     curve = curve_of([Step(s, loss=x) for s, x in lines], batch=7)

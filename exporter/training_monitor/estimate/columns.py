@@ -21,9 +21,8 @@ class Columns(NamedTuple):
     step_time_s: Column
     time: Column
 
-    def line(self, i: int) -> Columns:
-        """One line only."""
-        j = i + 1
+    def part(self, i: int, j: int) -> Columns:
+        """Lines `i` to before `j`."""
         step, loss, lr, mfu, step_time, time = self
         return Columns(step[i:j], loss[i:j], lr[i:j], mfu[i:j], step_time[i:j], time[i:j])
 
@@ -39,13 +38,23 @@ def columns_of(steps: Sequence[Step]) -> Columns:
 
 def finite(values: Column) -> list[float]:
     """The values that are numbers."""
+    try:
+        if math.isfinite(sum(values)):  # type: ignore[arg-type]  # all of them, as nearly always
+            return list(values)  # type: ignore[arg-type]
+    except TypeError:  # None among them
+        pass
     return [v for v in values if v is not None and math.isfinite(v)]
+
+
+def number(value: float | None) -> float | None:
+    """`value` if it is a number, else None: absurd input may overflow."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def mean(values: Column) -> float | None:
     """The mean of the values that are numbers; None if there are none."""
     known = finite(values)
-    return math.fsum(known) / len(known) if known else None
+    return _mean(known)
 
 
 def middle(values: Column) -> float | None:
@@ -57,4 +66,8 @@ def middle(values: Column) -> float | None:
     if len(known) > 2:
         cut = max(1, len(known) // 8)
         known = known[cut:-cut]
-    return math.fsum(known) / len(known) if known else None
+    return _mean(known)
+
+
+def _mean(known: list[float]) -> float | None:
+    return number(math.fsum(v / len(known) for v in known)) if known else None

@@ -8,11 +8,11 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from training_monitor.estimate.baseline import Reference, compared
-from training_monitor.estimate.columns import Columns, columns_of
+from training_monitor.estimate.columns import Columns, columns_of, number
 from training_monitor.estimate.cost import cost_of
 from training_monitor.estimate.curve import Curve
 from training_monitor.estimate.final_loss import final_loss
-from training_monitor.estimate.goodput import WallTime
+from training_monitor.estimate.goodput import STALL_S, WallTime
 from training_monitor.estimate.gpus import peak_flops
 from training_monitor.estimate.mfu import computed_mfu
 from training_monitor.estimate.pace import Pace
@@ -36,6 +36,7 @@ class EstimateSettings:
     usd_per_gpu_hour: float | None = None
 
 
+LARGEST_STEP = 2**53  # beyond it floats cannot count
 #: Facts that estimates need.
 NEEDED = (
     "total_steps",
@@ -94,19 +95,40 @@ class Estimator(Stateful):
 
     def update(self, steps: Sequence[Step]) -> None:
         """Takes step lines with rising steps. The result does not depend on how they are split into batches."""
+        if steps and steps[-1].step > LARGEST_STEP:
+            steps = [s for s in steps if s.step <= LARGEST_STEP]
         if not steps:
             return
         columns = self._completed(columns_of(steps), steps)
         self.first = steps[0].step if self.first is None else min(self.first, steps[0].step)
         self.curve_.update(columns)
         if self.log_times:
-            for i, at in enumerate(columns.time):
-                self.pace.update(columns.line(i))
-                if at is not None:
-                    self._moment(at)
+            self._update_timed(columns)
         else:
             self.pace.update(columns)
         self.last = steps[-1].step
+
+    def _update_timed(self, columns: Columns) -> None:
+        """Lines that carry times: what came between two of them is known exactly."""
+        i, n = 0, len(columns.step)
+        before, was = (self.last, self.previous_time)
+        while i < n and self.wall_.is_due:
+            self.pace.update(columns.part(i, i + 1))
+            self._moment(columns.time[i])
+            before, was, i = columns.step[i], columns.time[i], i + 1
+        end = next((j + 1 for j in range(n - 1, i - 1, -1) if columns.time[j] is not None), i)
+        for step, time, step_time in zip(
+            *(c[i:n] for c in (columns.step, columns.time, columns.step_time_s)), strict=True
+        ):
+            if was is not None and time is not None and time - was > STALL_S and before is not None:
+                self.wall_.stalled(time - was - (step_time or 0.0) * (step - before), step_time)
+            before, was = step, time
+        if end > i:
+            self.pace.update(columns.part(i, end))
+            self._moment(columns.time[end - 1])
+        if end < n:
+            self.pace.update(columns.part(end, n))
+        self.previous_time = columns.time[-1]
 
     def pause(self, pause: Pause) -> None:
         """Takes an evaluation, a checkpoint, sampling; an evaluation result is one of kind "evaluation"."""
@@ -127,12 +149,15 @@ class Estimator(Stateful):
 
     def wall(self, at: float, step: int | None) -> None:
         """The source grew at unix time `at`; `step` is the latest one in it. Not for old lines that are caught up."""
-        if not self.log_times:
-            self._moment(at)
+        if self.log_times:
+            return
+        if not self.wall_.is_due:
+            self.wall_.stalled(self.wall_.outside_s(at, self.pace.productive_s), self.pace.step_time_s)
+        self._moment(at)
 
-    def _moment(self, at: float) -> None:
-        pace = self.pace
-        self.wall_.moment(at, pace.productive_s, pace.step_time_s, self.pauses, step=pace.last is not None)
+    def _moment(self, at: float | None) -> None:
+        if at is not None:
+            self.wall_.moment(at, self.pace.productive_s, self.pauses, has_step=self.pace.last is not None)
 
     def _completed(self, columns: Columns, steps: Sequence[Step]) -> Columns:
         """Step times and MFU that follow from other fields filled in."""
@@ -143,8 +168,6 @@ class Estimator(Stateful):
             columns = columns._replace(step_time_s=[self._step_time(s) for s in steps])
             if self.log_times:
                 columns = columns._replace(step_time_s=self._from_times(columns))
-        if self.log_times:
-            self.previous_time = columns.time[-1]
         return columns
 
     def _step_time(self, step: Step) -> float | None:
@@ -228,8 +251,8 @@ class Estimator(Stateful):
         done, total, step_time = self.steps_done, self.total_steps, self.pace.step_time_s
         if done is None or total is None or step_time is None:
             return None
-        steps = max(0, total - done) * step_time * (1 + self.wall_.idle_share)
-        return steps + self.pauses.remaining_s(total)
+        idle = self.wall_.other_s / self.wall_.inside_s if self.wall_.inside_s > 0 else 0.0
+        return number(max(0, total - done) * step_time * (1 + idle) + self.pauses.remaining_s(total))
 
     @property
     def elapsed_s(self) -> float | None:
@@ -238,7 +261,7 @@ class Estimator(Stateful):
             return None
         before = self.wall_.productive_at_first if self.wall_.first is not None else self.pace.productive_s
         seconds = before + self.pace.startup * (self.wall_.first is None) + self.wall_.elapsed_s
-        return seconds if seconds > 0 else None
+        return number(seconds) if seconds > 0 else None
 
     def cost(self) -> Cost | None:
         """Dollars, where the price of a device and the number of devices are known."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from itertools import pairwise
+from operator import sub
 from statistics import median
 
 from training_monitor.estimate.columns import Columns, finite
 from training_monitor.state import Stateful
+
+LONGEST_S = 1e7  # four months: a step time above it is no step time
 
 
 class Pace(Stateful):
@@ -30,7 +32,7 @@ class Pace(Stateful):
         self.last: int | None = None  # latest step of this process
         self.lines = 0  # lines with a step time
         self.blocks: deque[list[float]] = deque(maxlen=self.WINDOW // self.BLOCK)  # [lines, sum, median]
-        self.step_times: list[float] = []  # the unfinished block
+        self.step_times: list[float | None] = []  # the unfinished block
         self.gaps: list[int] = []  # steps that each of its lines stands for
         self.productive = 0.0  # seconds of the steps in finished blocks
         self.startup = 0.0  # seconds of the first lines, which are no measure of the pace
@@ -40,12 +42,11 @@ class Pace(Stateful):
         steps, times = columns.step, columns.step_time_s
         start = 0
         if self.last is None:
-            self.startup += next(iter(finite(times[:1])), 0.0)
+            self.startup += math.fsum(_known(list(times[:1])))
             start, self.last = 1, steps[0]
-        gaps = [b - a for a, b in pairwise((self.last, *steps[start:]))]
+        self.gaps += map(sub, steps[start:], (self.last, *steps[start:]))
         self.last = steps[-1]
-        self.gaps += gaps
-        self.step_times += [math.nan if t is None or t < 0 else t for t in times[start:]]
+        self.step_times += times[start:]
         while len(self.gaps) >= self.BLOCK:
             self._close()
 
@@ -61,7 +62,7 @@ class Pace(Stateful):
     @property
     def step_time_s(self) -> float | None:
         """Mean seconds of a step in the recent past; None while no line told a step time."""
-        known = finite(self.step_times)
+        known = _known(self.step_times)
         lines, seconds = len(known), math.fsum(known)
         wanted = min(self.WINDOW, 0.8 * (self.lines + lines))
         if not self.blocks and lines > 1:
@@ -83,12 +84,25 @@ class Pace(Stateful):
     def _close(self) -> None:
         times, gaps = self.step_times[: self.BLOCK], self.gaps[: self.BLOCK]
         del self.step_times[: self.BLOCK], self.gaps[: self.BLOCK]
-        if known := finite(times):
+        if known := _known(times):
             self.lines += len(known)
             self.blocks.append([len(known), math.fsum(known), median(known)])
         self.productive += _work(times, gaps)
 
 
-def _work(times: list[float], gaps: list[int]) -> float:
+def _known(times: list[float | None]) -> list[float]:
+    """The step times that can be."""
+    known = finite(times)
+    if known and (min(known) < 0 or max(known) > LONGEST_S):
+        return [t for t in known if 0 <= t <= LONGEST_S]
+    return known
+
+
+def _work(times: list[float | None], gaps: list[int]) -> float:
     """Seconds of all steps that the lines stand for."""
-    return math.fsum(t * gap for t, gap in zip(times, gaps, strict=True) if math.isfinite(t) and gap > 0)
+    known = _known(times)
+    if len(known) == len(gaps) and gaps.count(1) == len(gaps):
+        return math.fsum(known)
+    return math.fsum(
+        t * gap for t, gap in zip(times, gaps, strict=True) if t is not None and 0 <= t <= LONGEST_S and gap > 0
+    )

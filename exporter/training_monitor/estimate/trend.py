@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from itertools import combinations
 from statistics import median, quantiles
 
+from training_monitor.estimate.columns import number
 from training_monitor.records import CurvePoint
 
 RECENT_STEPS = 1000
 LEAST_POINTS = 5
-MOST_POINTS = 40
+MOST_POINTS = 24
 
 
 def loss_per_1000_steps(points: Sequence[CurvePoint]) -> float | None:
@@ -21,7 +22,8 @@ def loss_per_1000_steps(points: Sequence[CurvePoint]) -> float | None:
     known = [(p.step, p.loss) for p in _recent(points) if p.loss is not None]
     if len(known) < LEAST_POINTS:
         return None
-    return 1000 * median((y - x) / (t - s) for (s, x), (t, y) in combinations(known, 2))
+    slopes = [(y - x) / (t - s) for (s, x), (t, y) in combinations(known, 2) if t > s]
+    return number(1000 * median(slopes)) if slopes else None
 
 
 def mfu_relative_spread(points: Sequence[CurvePoint]) -> float | None:
@@ -30,11 +32,11 @@ def mfu_relative_spread(points: Sequence[CurvePoint]) -> float | None:
     if len(known) < LEAST_POINTS:
         return None
     low, middle, high = quantiles(known, n=4)
-    return (high - low) / 1.349 / middle if middle > 0 else None
+    return number((high - low) / 1.349 / middle) if middle > 0 else None
 
 
 def _recent(points: Sequence[CurvePoint]) -> Sequence[CurvePoint]:
-    """Points of the last 1000 steps, at least five, at most forty."""
+    """Points of the last 1000 steps, at least five, at most 24."""
     if not points:
         return points
     since = points[-1].step - RECENT_STEPS
