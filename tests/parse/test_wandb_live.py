@@ -15,6 +15,7 @@ import pytest
 import needs
 from training_monitor.parse.wandb import WandbDecoder
 from training_monitor.records import Facts, Failure, Finish, Record, Start, Step, Validation
+from training_monitor.tail.wandb_runs import being_written
 
 TRAIN = """
 import sys, wandb
@@ -101,13 +102,15 @@ def test_a_run_is_read_while_the_client_writes_it(tmp_path: Path, end: str) -> N
     assert not follower.decoder.counts.errors
 
 
-def test_a_killed_run_leaves_whole_rows_and_no_word_about_its_end(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_whole_rows_no_word_about_its_end_and_no_writer(tmp_path: Path) -> None:
     follower = Follower(tmp_path)
     with training(tmp_path, "") as process:
         follower.read_until(lambda: len(follower.of(Step)) > 500)
+        (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+        assert str(path) in set(being_written())
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-    follower.read()
+    follower.read_until(lambda: str(path) not in set(being_written()))
     assert [s.step for s in follower.of(Step)] == list(range(len(follower.of(Step))))
     assert not follower.of(Finish) + follower.of(Failure)
     assert not follower.decoder.counts.errors
