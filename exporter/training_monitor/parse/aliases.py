@@ -77,7 +77,7 @@ TABLE: tuple[Entry, ...] = (
     Entry(
         "step_time_s",
         "step_time_s, step_time_seconds, time_per_step_s, seconds_per_step, sec_per_step, step_duration_seconds, "
-        "iteration-time, train_step_timing in s, end_to_end(s), time_metrics/end_to_end(s), dt_s",
+        "train_step_timing in s, end_to_end(s), time_metrics/end_to_end(s), dt_s",
     ),
     Entry(
         "step_time_s",
@@ -87,7 +87,7 @@ TABLE: tuple[Entry, ...] = (
     ),
     Entry(
         "step_time_s",
-        "step_time, iter_time, dt, time_per_step, time_per_iteration, step_duration, iteration_time",
+        "step_time, iter_time, dt, time_per_step, time_per_iteration, step_duration, iteration-time",
         guess="ms?",
     ),
     # Tokens per second: of the whole job, of one device, or the name does not say.
