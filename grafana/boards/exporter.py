@@ -51,7 +51,7 @@ def numbers() -> tuple[Json, ...]:
             empty=DOWN,
         ),
         stat(
-            "Sources",
+            "Watched",
             "Logs that are watched, and the runs in them.",
             [
                 query(f"sum(training_monitor_sources{{{JOB}}})", "sources", instant=True),

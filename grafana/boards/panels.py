@@ -97,7 +97,9 @@ def stat(
         "justifyMode": "center",
         "orientation": "vertical" if len(queries) > 1 else "auto",
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": fields, "values": False},
+        "showPercentChange": False,
         "textMode": show,
+        "wideLayout": True,
     }
     if background:
         more.setdefault("thresholds", steps((NOTHING, None)))
@@ -186,7 +188,8 @@ def table(
     }
     options = {
         "cellHeight": "sm",
-        "footer": {"show": False, "reducer": ["sum"], "countRows": False, "fields": ""},
+        "footer": {"show": False, "reducer": ["sum"], "countRows": False},
+        "frameIndex": 0,
         "showHeader": True,
         "sortBy": [{"displayName": name, "desc": desc} for name, desc in sort],
     }

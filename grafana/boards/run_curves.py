@@ -22,6 +22,7 @@ BASELINE = f"{INSTANCE},run=~`${{baseline:regex}}`"
 #: True where a single run is selected: bands of several runs over each other would say nothing.
 SINGLE = f"and on () count(count by (run) (training_run_state{{{ONE_RUN}}})) == 1"
 ROUGH: Json = {"color": fixed(GREY), "custom_lineWidth": 1, "custom_showPoints": "never", "custom_fillOpacity": 0}
+DOT: Json = {"custom.pointSize.fixed": 10}
 POINTS: Json = {"custom_drawStyle": "points", "custom_pointSize": 7, "custom_showPoints": "always"}
 
 
@@ -75,7 +76,7 @@ def learning() -> tuple[Json, ...]:
             regex=True,
             color=fixed(CRITICAL),
             custom_show="points",
-            **{"custom.pointSize.fixed": 10},
+            **DOT,
         ),
     ]
     return (
@@ -99,7 +100,7 @@ def learning() -> tuple[Json, ...]:
             "Loss against step",
             "The same loss over the steps of the run: at most 200 points a run, each the average of its stretch, that "
             "stay where they are. Several runs lie over each other, whenever they ran. Purple: the baseline run. "
-            "Red dots: the step's own loss at the last spike or divergence.",
+            "Red dots: the step's own loss at the last spike or divergence. Healthy: falls, on the baseline or below it.",
             by_step,
             overrides=compare,
         ),
@@ -163,7 +164,7 @@ def speed() -> tuple[Json, ...]:
     pace = f"training_step_duration_baseline_seconds{{{ONE_RUN}}}"
     return (
         lines(
-            "MFU",
+            "MFU over time",
             "Model FLOPs utilisation: grey as logged, in colour the running median that the detector judges. Healthy: "
             f"flat at its usual. Orange band: {mfu[0]:.0%} to {mfu[1]:.0%} lost, a warning; below it, a page "
             "(as configured in exporter.yml).",
@@ -187,7 +188,7 @@ def speed() -> tuple[Json, ...]:
             overrides=bands(fill="warning", to="critical"),
         ),
         lines(
-            "Step time",
+            "Step time over time",
             "Time of a step: grey as logged, in colour the running median that the detector judges. Healthy: flat at "
             f"its usual. Orange band: {slow[0]:g} to {slow[1]:g} times the usual, a warning; above it, a page "
             "(as configured in exporter.yml).",

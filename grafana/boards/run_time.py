@@ -48,7 +48,9 @@ def time() -> tuple[Json, ...]:
             "Time since the latest step of a running run, and from when on it counts as a stall: the run's own rhythm. "
             "Healthy: saw teeth far below the dashed line.",
             [
-                query(f'{silence} and on (run, instance) training_run_state{{state="running"}} == 1', "{{run}}"),
+                query(
+                    f'{silence} and on (run, instance) training_run_state{{{ONE_RUN},state="running"}} == 1', "{{run}}"
+                ),
                 query(f"training_stall_after_seconds{{{ONE_RUN}}}", "{{run}} stalled from", ref="stall"),
             ],
             unit="s",

@@ -38,7 +38,7 @@ def wrong() -> tuple[Json, ...]:
     ]
     return (
         table(
-            "Anomalies",
+            "Anomalies by kind",
             "The last anomaly of each kind: where it began, what was seen and expected there, whether it goes on. "
             "Healthy: empty, or old steps only.",
             anomalies,

@@ -1,5 +1,7 @@
-"""A recorded past for Prometheus: logs with times are played to a real monitor under a fake clock, and every scrape that
-Prometheus would have made becomes a block of its database. Minutes of a run take a second.
+"""A recorded past for Prometheus.
+
+Logs with times are played to a real monitor under a fake clock, and every scrape that Prometheus would have made
+becomes a part of its database. Minutes of a run take a second.
 """
 
 from __future__ import annotations
@@ -78,9 +80,7 @@ class Recorder:
         return "".join(header + "".join(samples) for header, samples in self._families.values()) + "# EOF\n"
 
 
-def record(
-    logs: Sequence[TimedLog], config: Config, *, start: float, end: float, every: float, instance: str
-) -> str:
+def record(logs: Sequence[TimedLog], config: Config, *, start: float, end: float, every: float, instance: str) -> str:
     """Plays the logs from `start` to `end` and gives what Prometheus would have scraped, as OpenMetrics."""
     clock = FakeClock(start)
     folder = logs[0].path.parent
