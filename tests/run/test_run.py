@@ -188,3 +188,13 @@ def test_steps_that_come_after_all_make_news_again():
     run.found(1000.0 + 3600)
     run.feed([Start(), *steps(40, 60), CRASH], 5000.0)
     assert run.snapshot(0).active == {"crashed": Severity.CRITICAL}
+
+
+def test_a_second_run_in_a_log_has_the_format_that_the_decoder_named_once():
+    run = run_of(Facts(format="torchtitan", gpu="H100"), *steps(1, 11), Start(), *steps(1, 5))
+    assert (run.runs, run.snapshot(0).facts.format, run.snapshot(0).facts.gpu) == (2, "torchtitan", None)
+
+
+def test_mfu_is_not_computed_where_layers_differ_in_precision():
+    facts = Facts(peak_flops=2.25e15, precision="mixed", parameters=1e9, world_size=8, tokens_scope="device")
+    assert run_of(facts, Step(1, loss=3.0, tokens_per_second=9000.0)).snapshot(0).mfu_ratio is None

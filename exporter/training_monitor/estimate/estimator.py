@@ -13,7 +13,7 @@ from training_monitor.estimate.cost import cost_of
 from training_monitor.estimate.curve import Curve
 from training_monitor.estimate.final_loss import final_loss
 from training_monitor.estimate.goodput import STALL_S, WallTime
-from training_monitor.estimate.gpus import peak_flops
+from training_monitor.estimate.gpus import is_half, peak_flops
 from training_monitor.estimate.mfu import computed_mfu
 from training_monitor.estimate.pace import Pace
 from training_monitor.estimate.pauses import Pauses
@@ -241,7 +241,7 @@ class Estimator(Stateful):
         precision = settings.precision or facts["precision"]
         if settings.gpu is not None:
             return peak_flops(settings.gpu, precision)
-        if facts["peak_flops"] is not None and settings.precision is None:
+        if facts["peak_flops"] is not None and is_half(precision):  # what logs state is the peak of bf16
             return float(facts["peak_flops"])
         return peak_flops(facts["gpu"], precision) if facts["gpu"] else None
 

@@ -101,6 +101,15 @@ def find_gpu(name: str) -> Gpu | None:
     return next((gpu for pattern, gpu in _ROWS if pattern.search(words)), None)
 
 
+def is_half(precision: str | None) -> bool:
+    """Whether matrix products run in bf16 or fp16, which is what None stands for."""
+    return _words(precision) in _HALF
+
+
+def _words(precision: str | None) -> str:
+    return re.sub(r"[^a-z0-9]+", " ", (precision or "bf16").lower()).strip()
+
+
 def peak_flops(gpu: str, precision: str | None = "bf16") -> float | None:
     """Dense FLOP/s of one device in `precision` (None: as bf16), or None where device or precision is unknown.
 
@@ -112,7 +121,6 @@ def peak_flops(gpu: str, precision: str | None = "bf16") -> float | None:
     row = find_gpu(gpu)
     if row is None:
         return None
-    wanted = re.sub(r"[^a-z0-9]+", " ", (precision or "bf16").lower()).strip()
-    if wanted in _HALF:
+    if is_half(precision):
         return row.half
-    return row.fp8 if _FP8.search(wanted) else None
+    return row.fp8 if _FP8.search(_words(precision)) else None

@@ -101,5 +101,10 @@ class Torchtitan(Format):
             rb"(?:CUDA|HIP|XPU) capacity: (.{1,100}?) with [\d.]+GiB",
             lambda m: Facts(gpu=m[1].decode("utf-8", "replace")),
         ),
+        # Only some layers are converted, so that no single peak applies: the trainer prints `mfu: N/A`.
+        fact(
+            rb"(?:Float8|MX\w{0,8}|NVFP4) training active|Converted modules to use .{1,40} quantization for ",
+            lambda m: Facts(precision="mixed"),
+        ),
         fact(rb"Model .{1,100} size: ([\d,]+) total parameters", lambda m: Facts(parameters=integer(m[1]))),
     )

@@ -79,7 +79,7 @@ class Run:
         self.engine = Engine(self._thresholds)
         self.estimator = Estimator(self._settings)
         self.order = StepOrder()
-        self.facts = Facts()
+        self.facts = self._of_the_format()
         self.pending: Facts | None = None  # facts of a process that has not made a step yet
         self.shown: dict[str, float | None] = dict.fromkeys(SHOWN)
         self.mfu_source: Literal["logged", "computed"] | None = None
@@ -94,6 +94,12 @@ class Run:
         self.is_old_news = False
         self.last_step_time: float | None = None
         self.learn(facts)
+
+    def _of_the_format(self) -> Facts:
+        """What is true of the source whatever run it tells of: the decoder says it once."""
+        before: Facts = getattr(self, "facts", Facts())
+        kept = {name: getattr(before, name) for name in ("format", "loss_kind", "tokens_scope", "flush_s")}
+        return Facts(**kept)
 
     # -- records in ---------------------------------------------------------------------------------------------------
 
