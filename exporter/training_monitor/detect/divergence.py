@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from training_monitor.detect.base import Detector, Found, Scores, event
 from training_monitor.detect.thresholds import Thresholds
+from training_monitor.detect.windows import roughness
 from training_monitor.records import Step
 
 BLOCK = 10  # points averaged
@@ -16,6 +17,7 @@ ERRORS = 5.5  # standard errors that make a rise certain
 RISE = 0.02  # log rise that is worth a warning
 FLAT = ((5, 15), (10, 30), (20, 60))  # blocks now, blocks before
 NOW, BEFORE = 10, 30  # blocks of the trend test
+ROUGH = (1, 2)  # blocks: scales at which the noise is compared with white noise
 CRITICAL = math.log(1.1)
 
 
@@ -80,7 +82,7 @@ class Divergence(Detector):
             if len(b) < now + before:
                 break
             recent, old = sum(b[-now:]) / now, sum(b[-now - before : -now]) / before
-            if recent - old > max(RISE, ERRORS * self.sigma * math.sqrt(1 / now + 1 / before)):
+            if self._is_certain(b, recent - old, math.sqrt(1 / now + 1 / before)):
                 return self._level(b), recent, old
         if len(b) >= NOW + BEFORE and (not self.suspended or self.conditions["loss_divergence"].level):
             return self._trend(b)
@@ -96,10 +98,14 @@ class Divergence(Detector):
             return 0, 0.0, 0.0
         ahead = sum(x[BEFORE:]) / NOW - sum(x[:BEFORE]) / BEFORE
         expected = middle + slope * ahead
-        error = self.sigma * math.sqrt(1 / NOW + 1 / BEFORE + ahead * ahead / spread)
-        if recent - expected > max(RISE, ERRORS * error):
+        if self._is_certain(b, recent - expected, math.sqrt(1 / NOW + 1 / BEFORE + ahead * ahead / spread)):
             return self._level(b), recent, expected
         return 0, 0.0, 0.0
+
+    def _is_certain(self, b: list[float], rise: float, error: float) -> bool:
+        """Whether a rise is large and beyond chance; `error`: its standard error, in noise of a block."""
+        error *= ERRORS * self.sigma
+        return rise > max(RISE, error) and rise > error * roughness(b, self.sigma, ROUGH)
 
     def _level(self, b: list[float]) -> int:
         best = min(sum(b[i : i + 5]) for i in range(len(b) - 4)) / 5

@@ -13,7 +13,7 @@ from training_monitor.state import Stateful
 
 WARM_UP = 40  # points before z is given
 LAG = 200  # points from which the lag behind a falling trend is fully trusted
-FIRST = 3  # points before a level is given
+FIRST = 2  # points before a level is given
 IQR = 1.349 * math.sqrt(2)  # quartile range of the difference of two Gaussian values, in standard deviations
 SIGMA_FLOOR = 1e-3  # a loss printed with few digits may look free of noise
 SUSPICIOUS = 4.0  # z above which a point does not teach the level …
@@ -30,7 +30,7 @@ class LossLevel(Stateful):
     """
 
     __slots__ = (
-        "base", "diffs", "lag", "last5", "low", "memory", "middle", "n", "previous", "same_sign", "sigma", "suspicious",
+        "base", "diffs", "lag", "last5", "memory", "middle", "n", "previous", "same_sign", "sigma", "suspicious",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -42,7 +42,6 @@ class LossLevel(Stateful):
         self.sigma = 0.0
         self.n = 0
         self.suspicious = 0
-        self.low = 0  # points in a row far below the level
         self.previous = 0.0  # z of the last point
         self.same_sign = 0.0  # mean of the sign of z times the sign of the z before
         self.memory = 1.0  # how much longer than white noise the noise lasts: standard error of a mean, over white
@@ -68,7 +67,7 @@ class LossLevel(Stateful):
         return scores
 
     def _warm_up(self, y: float) -> tuple[float, float, float]:
-        level = median(sorted(self.base)) if self.n > FIRST else y
+        level = median(sorted(self.base)) if len(self.base) >= FIRST else y
         self._accept(y)
         self.middle = median(sorted(self.base))
         if self.n == WARM_UP:
@@ -92,7 +91,7 @@ class LossLevel(Stateful):
             if self.suspicious:
                 self.suspicious -= 1
             self._accept(y)
-            self._follow(y, z, sigma)
+            self._follow(y, sigma)
         else:
             self.suspicious += 1
             if self.suspicious >= PATIENCE:
@@ -103,13 +102,8 @@ class LossLevel(Stateful):
             self._measure_noise()
         return level, sigma, z
 
-    def _follow(self, y: float, z: float, sigma: float) -> None:
-        """Moves the level: median, lag, and at once to a loss that has dropped for good."""
-        self.low = self.low + 1 if z < -SUSPICIOUS else 0
-        if self.low >= 5:
-            self.base.clear()
-            self.base.extend(self.last5)
-            self.lag, self.low = 0.0, 0
+    def _follow(self, y: float, sigma: float) -> None:
+        """Moves the level and its lag."""
         if self.n % 4 == 0 or len(self.base) <= 8:
             self.middle = median(sorted(self.base))
         residual = y - self.middle
@@ -130,10 +124,9 @@ class LossLevel(Stateful):
 
     def restart(self) -> None:
         """The run goes on elsewhere: the level is learned anew, the noise stays."""
-        if self.n > WARM_UP:
-            self.base.clear()
-            self.last5.clear()
-            self.lag, self.low = 0.0, 0
+        self.base.clear()
+        self.last5.clear()
+        self.lag = 0.0
 
     def baseline(self) -> float | None:
         """The level as a loss, nats per token."""

@@ -16,9 +16,11 @@ NOTICE = 9.0  # evidence for a notice, nats
 MOST = 8.0  # evidence that one point can give, nats: two are needed
 SHORT_RISE, LONG_RISE, LONG = 0.06, 0.03, 12  # mean log rise that is worth a warning, below and from 12 points on
 LASTING = 10  # points at the warning ratio that are as bad as one at the critical ratio
+DECAY_FROM, DECAY_TO, DECAY_RISE = 12.0, 2.5, 0.18  # z and log rise of a point, z of the next: a spike that decays
 ODD = 4.0  # z of an odd point
-CLEAN_RATE = 0.003  # rate of odd points below which one point of …
+CLEAN_RATE = 0.005  # rate of odd points below which one point of …
 CLEAN_Z, ODD_Z = 5.0, 6.0  # … the first z is a notice, else of the second
+PRIOR_ODD, PRIOR_POINTS, MEMORY = 0.5, 250, 2000  # before the first point: half an odd point in 250
 RARE = 3e-4  # rate of odd points that any run may have
 
 
@@ -30,7 +32,19 @@ class LossSpike(Detector):
     in a row on a clean batch-averaged loss and three or four on the loss of one rank. One odd point is a notice.
     """
 
-    __slots__ = ("evidence", "held", "held_rise", "last_rise", "limits", "odd_rate", "points", "rise", "z1", "z2")
+    __slots__ = (
+        "evidence",
+        "held",
+        "held_rise",
+        "last_rise",
+        "limits",
+        "odd_rate",
+        "points",
+        "rise",
+        "seen",
+        "z1",
+        "z2",
+    )
     constants = ("limits",)
 
     def __init__(self, thresholds: Thresholds) -> None:
@@ -41,7 +55,8 @@ class LossSpike(Detector):
         self.rise = 0.0  # sum over those points
         self.held = 0  # points in a row above the warning ratio
         self.held_rise = 0.0  # sum over those points
-        self.odd_rate = RARE
+        self.odd_rate = PRIOR_ODD / PRIOR_POINTS
+        self.seen = PRIOR_POINTS  # points that the rate is known from
         self.z1 = self.z2 = self.last_rise = 0.0
 
     def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
@@ -82,10 +97,11 @@ class LossSpike(Detector):
             if self.evidence > NOTICE and self.points > 1:
                 enough = SHORT_RISE if self.points < LONG else LONG_RISE
                 level = 2 if self.evidence > PAGE and self.rise > self.points * enough else 1
-        if self.z1 > 6 and z > 2.5 and rise > 0.02 and self.odd_rate < CLEAN_RATE and self.last_rise > 0.18:
+        if self.z1 > DECAY_FROM and z > DECAY_TO and self.odd_rate < CLEAN_RATE and self.last_rise > DECAY_RISE:
             level = 2
         is_odd = self.z1 > ODD and self.z2 < 2.5 and z < 2.5
-        self.odd_rate = max(RARE, self.odd_rate * 0.9995 + (0.0005 if is_odd else 0.0))
+        self.seen = min(self.seen + 1, MEMORY)
+        self.odd_rate = max(RARE, self.odd_rate + ((1.0 if is_odd else 0.0) - self.odd_rate) / self.seen)
         self.z2, self.z1, self.last_rise = self.z1, z, rise
         return level
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from training_monitor.detect.base import Detector, Found, Scores, event
 from training_monitor.detect.thresholds import Thresholds
+from training_monitor.detect.windows import roughness
 from training_monitor.records import Event, Step
 
 TEN = 10  # points averaged
@@ -21,7 +22,13 @@ WINDOWS = (10, 15, 20, 30, 40, 60, 80, 120)  # blocks
 REFERENCE = 15  # blocks that the stretch before must have at least
 EARLIEST = 0.3  # part of the run before the window that is too old to compare with
 SHORT = 0.3  # part of its earlier slope that is too little …
-ERRORS = 5.0  # … by so many standard errors
+HALF_SHORT = 0.5  # the same for each half of the window: a step in the loss is no plateau
+ERRORS = 4.5  # … by so many standard errors …
+MISSING = 0.015  # … and so much of log loss
+ROUGH = (1, 2)  # blocks: scales at which the noise is compared with white noise
+SPANS = (2, 4)  # blocks on each side of a step in the loss
+STEP, STEP_ERRORS = 0.008, 4.5  # log loss and standard errors that make a rise a step
+HELD = 4  # looks in a row that make it certain
 LOW_RATE = 0.2  # part of the highest learning rate below which little can be improved
 
 
@@ -34,7 +41,7 @@ class Plateau(Detector):
     """
 
     __slots__ = (
-        "best", "best_step", "block", "clipped", "improvement", "limits", "losses", "lr", "lr_max", "origin", "points",
+        "best", "best_step", "block", "clipped", "held", "improvement", "limits", "losses", "lr", "lr_max", "origin", "points",
         "recent", "size", "step", "steps", "sums", "total",
     )  # fmt: skip
     constants = ("improvement", "limits", "sums")
@@ -56,6 +63,7 @@ class Plateau(Detector):
         self.best = math.inf  # mean log loss at the last improvement
         self.best_step: int | None = None
         self.step = 0
+        self.held = 0  # looks in a row that found too little
 
     def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
         found: list[Found] = []
@@ -97,7 +105,9 @@ class Plateau(Detector):
         if smooth < self.best + self.improvement:
             self.best, self.best_step = smooth, step.step
         since = step.step - (self.best_step or 0)
-        if since < self.limits.warning or not self._is_short(sigma / math.sqrt(TEN * self.size)):
+        short = since >= self.limits.warning and self._is_short(sigma / math.sqrt(TEN * self.size))
+        self.held = self.held + 1 if short else 0
+        if self.held < HELD:
             return 0
         return 3 if since >= self.limits.critical else 2
 
@@ -137,21 +147,26 @@ class Plateau(Detector):
 
     def _is_short(self, sigma: float) -> bool:
         """Whether the slope over one of the windows falls short; `sigma`: noise of a block."""
-        n = len(self.losses)
-        first = bisect_left(self.steps, self.origin)
         if self.lr < LOW_RATE * self.lr_max:
             return False
+        n = len(self.losses)
+        smooth = bisect_left(self.steps, self.origin)
         for window in WINDOWS:
             edge = n - window
-            start = max(first, bisect_left(self.steps, EARLIEST * self.steps[edge])) if edge > 0 else n
+            start = max(smooth, bisect_left(self.steps, EARLIEST * self.steps[edge])) if edge > 0 else n
             if edge - start < max(window, REFERENCE):
                 return False
             now, spread = self._slope(edge, n)
             late, late_spread = self._slope((start + edge) // 2, edge)
-            reference = max(self._slope(start, edge)[0], late)
-            error = sigma * math.sqrt(1 / spread + 1 / late_spread)
-            if reference < 0 and now > SHORT * reference and now - reference > ERRORS * error:
-                return True
+            earlier = min(0.0, max(self._slope(start, edge)[0], late))
+            chance = ERRORS * sigma * math.sqrt(1 / spread + 1 / late_spread)
+            missing = (now - earlier) * (math.log(self.steps[-1]) - math.log(self.steps[edge - 1]))
+            if now > SHORT * earlier and now - earlier > chance and missing > MISSING:
+                middle = n - window // 2
+                halves = min(self._slope(edge, middle)[0], self._slope(middle, n)[0])
+                if halves > HALF_SHORT * earlier:
+                    stretch = self.losses[start:]
+                    return now - earlier > chance * roughness(stretch, sigma, ROUGH) and not _has_risen(stretch, sigma)
         return False
 
     def _slope(self, a: int, b: int) -> tuple[float, float]:
@@ -176,3 +191,13 @@ class Plateau(Detector):
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         self._rebuild(self.losses, self.steps)
+
+
+def _has_risen(losses: list[float], sigma: float) -> bool:
+    """Whether the loss has stepped up: other data, not comparable with what its trend promised before."""
+    for span in SPANS:
+        sums = [sum(losses[i : i + span]) for i in range(len(losses) - span + 1)]
+        rise = max((b - a for a, b in zip(sums, sums[span:], strict=False)), default=0.0) / span
+        if rise > max(STEP, STEP_ERRORS * sigma * math.sqrt(2 / span)):
+            return True
+    return False
