@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 
 import wandb_writer as w
 from decoding import assert_split_makes_no_difference, decode
-from training_monitor.parse import protobuf, wandb_messages
-from training_monitor.parse.base import Counts
 from training_monitor.parse.rows import flattened
 from training_monitor.parse.wandb import WandbDecoder
-from training_monitor.parse.wandb_blocks import MAX_RECORD, Blocks
+from training_monitor.parse.wandb_blocks import MAX_RECORD
 from training_monitor.records import Facts, Failure, Finish, Record, Start, Step, Validation
+from wandb_rows import history_rows
 
 DATA = Path(__file__).parents[1] / "data" / "wandb"
 SAMPLES = sorted(path.stem for path in DATA.glob("*.wandb"))
@@ -26,20 +25,6 @@ def sample(name: str) -> list[Record]:
 
 def of(kind: type, records: list[Record]) -> list:
     return [r for r in records if type(r) is kind]
-
-
-def history_rows(data: bytes) -> list[dict]:
-    """All items of all history rows, NaN and infinities as the words that JSON has not."""
-    words = {math.inf: "Infinity", -math.inf: "-Infinity"}
-    rows = []
-    for record in Blocks(Counts()).feed(data):
-        for number, _, start, end in protobuf.fields(record):
-            if number == wandb_messages.HISTORY:
-                row = wandb_messages.history_row(record, start, end)
-                rows.append(
-                    {k: "NaN" if isinstance(v, float) and math.isnan(v) else words.get(v, v) for k, v in row.items()}
-                )
-    return rows
 
 
 @pytest.mark.parametrize("name", SAMPLES)
