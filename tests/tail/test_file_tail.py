@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import errno
 import gzip
+import itertools
 import json
+import logging
 import os
 import shutil
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import closing
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import pytest
 
 from training_monitor.records import Chunk
 from training_monitor.tail import file
+from training_monitor.tail import generations as names_of_rotated
+from training_monitor.tail.generations import File, _Names, generations
 
 _open: list[file.FileTail] = []
 
@@ -266,6 +273,23 @@ def rotate(log: Path, *, packed: bool = False, keep: int = 9) -> None:
         pack(Path(f"{log}.2"))
 
 
+def test_newer_generations_are_read_also_while_the_log_itself_is_empty_or_missing(log: Path) -> None:
+    log.write_bytes(lines("a", 0, 3))
+    tail = FileTail(log)
+    text(tail)
+    for data in (b"b\n", b"c\n", b""):
+        rotate(log)
+        log.write_bytes(data)
+    assert text(tail) == b"b\nc\n"
+    rotate(log)
+    assert text(tail) == b""
+    log.write_bytes(b"d\n")
+    rotate(log)
+    log.write_bytes(b"e\n")
+    assert text(tail) == b"d\ne\n"
+    assert tail.replacements == 0
+
+
 def test_an_empty_generation_between_is_passed_over(log: Path) -> None:
     log.write_bytes(lines("a", 0, 3))
     tail = FileTail(log)
@@ -310,6 +334,84 @@ def test_a_line_cut_in_two_by_copytruncate_comes_whole(log: Path) -> None:
     os.truncate(log, 0)
     append(log, b"ss 2.5\n")
     assert [(c.data, c.change) for c in everything(tail)] == [(b"ss 2.5\n", "rotated")]
+
+
+def test_pygtail_proposes_the_newest_rotated_file(log: Path) -> None:
+    assert _Names(str(log)).newest() is None
+    for name in ("-20260101", "-20260102", ".1.gz", ".1"):
+        Path(f"{log}{name}").write_bytes(b"x")
+        assert _Names(str(log)).newest() == f"{log}{name}"
+
+
+def test_generations_are_listed_newest_first_and_a_plain_file_before_the_archive_in_the_making(log: Path) -> None:
+    for name in (".2", ".10.gz", ".1", ".1.gz", "-20260102.gz", "-20260103", ".bak", "2.log", ".1.tmp"):
+        Path(f"{log}{name}").write_bytes(b"x")
+    numbered, dated = ([file.path for file in scheme] for scheme in generations(str(log)))
+    assert numbered == [f"{log}.1", f"{log}.2", f"{log}.10.gz"]
+    assert dated == [f"{log}-20260103", f"{log}-20260102.gz"]
+
+
+def test_rotation_is_seen_under_a_name_with_wildcards(tmp_path: Path) -> None:
+    log = tmp_path / "lr=[0.1]*?.log"
+    log.write_bytes(lines("a", 0, 3))
+    tail = FileTail(log)
+    text(tail)
+    append(log, b"rest\n")
+    os.rename(log, f"{log}-20260102")
+    log.write_bytes(b"new\n")
+    assert [(c.data, c.change) for c in everything(tail)] == [(b"rest\n", None), (b"new\n", "rotated")]
+
+
+def test_files_that_are_renamed_whenever_we_look_are_looked_at_again(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list made while files are renamed may lack one: it must not be taken for a log without a past."""
+    log.write_bytes(lines("a", 0, 3))
+    tail = FileTail(log)
+    text(tail)
+    append(log, b"rest\n")
+    tail = restarted(tail)
+    rotate(log)
+    log.write_bytes(b"new\n")
+    rounds = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr(names_of_rotated, "generations", lambda path: [[File(f"{log}.1", next(rounds))]])
+        assert tail.read() is None
+        assert "change all the time" in str(tail.problem)
+    assert [(c.data, c.change) for c in everything(tail)] == [(b"rest\n", None), (b"new\n", "rotated")]
+    assert tail.problem is None
+
+
+def test_a_folder_that_cannot_be_listed_does_not_stop_the_reading(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.write_bytes(lines("a", 0, 3))
+    tail = FileTail(log)
+    text(tail)
+    log.write_bytes(b"new\n")
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert [(c.data, c.change) for c in everything(tail)] == [(b"new\n", "replaced")]
+
+
+def test_a_writer_that_rotates_while_it_is_read_loses_and_doubles_nothing(log: Path) -> None:
+    """Python's own RotatingFileHandler in another thread, 100 generations."""
+    expected = [f"step {i:05d} | loss: {i * 7919 % 104729}" for i in range(4000)]
+
+    def write() -> None:
+        with closing(RotatingFileHandler(log, maxBytes=1000, backupCount=1000)) as handler:
+            for message in expected:
+                handler.emit(logging.makeLogRecord({"msg": message}))
+
+    log.write_bytes(b"first\n")
+    tail = FileTail(log)
+    assert text(tail) == b"first\n"
+    writer = threading.Thread(target=write)
+    writer.start()
+    got = b""
+    while writer.is_alive():
+        got += text(tail)
+    writer.join()
+    got += text(tail)
+    assert got.decode().splitlines() == expected
+    assert tail.replacements == 0
 
 
 def test_a_stale_rotated_file_of_an_older_run_is_not_spliced_in(log: Path) -> None:
@@ -483,6 +585,15 @@ def test_a_copy_that_holds_more_than_the_file_that_was_read_is_read_on(log: Path
     shutil.copy(log, f"{log}.1")
     log.write_bytes(b"new\n")
     assert [(c.data, c.change) for c in everything(tail)] == [(b"rest\n", None), (b"new\n", "rotated")]
+
+
+def test_a_packed_log_named_by_the_user_is_read_whole(log: Path) -> None:
+    log.write_bytes(lines("a", 0, 3000))
+    pack(log)
+    tail = FileTail(f"{log}.gz")
+    assert b"".join(c.data for c in everything(tail, limit=50_000)) == lines("a", 0, 3000)
+    assert (tail.problem, tail.lag_bytes) == (None, 0)
+    assert tail.read() is None
 
 
 def test_a_symbolic_link_that_is_switched_gives_the_new_file_from_its_start(log: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Follows one log file: every byte once, in order, through rotation, truncation and deletion.
 
-A place in the log is known by content (`rotation.Mark`), never by inode number: the last bytes read must still stand
+A place in the log is known by content (`Place`), never by inode number: the last bytes read must still stand
 before the offset, or the file is not the one that was read. What happens then:
 
 - renamed away, a new file in its place (logrotate): the old one is read to its end, then the newer generations, then
@@ -22,17 +22,18 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from training_monitor.records import Chunk
 from training_monitor.tail import rotation
-from training_monitor.tail.part import WINDOW, Part
+from training_monitor.tail.part import Part
+from training_monitor.tail.place import Place
 from training_monitor.tail.problem import NotAFile, explain
-from training_monitor.tail.rotation import Mark, digest
 
 _TURNS = 64  # files gone through in one `read` before the caller gets its turn
 _LONGEST_LINE = 1 << 16  # bytes: how far back `from_end` looks for the start of a line
-_VERSION = 1
+_COUNTS = ("rotations", "replacements", "lost_bytes")
+_Looks: TypeAlias = tuple[int, int, int, int]  # device, inode, size, time of the last write in ns
 
 
 class FileTail:
@@ -48,28 +49,35 @@ class FileTail:
         self.exists = False
         self.problem: str | None = None  # why nothing can be read and what to do, one sentence
         self.size_bytes = 0
-        self.mtime = 0.0  # unix seconds: last write to what is being read
-        self.offset = 0  # in the generation that is being read
         self.rotations = 0
         self.replacements = 0
         self.lost_bytes = 0
         self._from_end = from_end
-        self._part: Part | None = None  # the generation that is being read
-        self._is_newest = True  # that generation is the file at `path`
-        self._part_size = 0  # of that generation, when last seen
-        self._head = digest(b"")  # of the first bytes of the generation, at most WINDOW
-        self._tail = digest(b"")  # of the last bytes before `offset`, while `_before` is None
-        self._before: bytes | None = b""  # the last bytes before `offset`, at most WINDOW; None: not looked up yet
+        self._place = Place()  # in the generation that is being read
+        self._part: Part | None = None  # that generation
+        self._is_newest = True  # it is the file at `path`
+        self._first = b""  # bytes at the place that were read before it was certain that they come next
         self._change: Literal["rotated", "replaced"] | None = None  # told with the next bytes
-        self._read_all_of: tuple[int, int, int, int] | None = None  # nothing new while the file looks like this
+        self._read_all_of: _Looks | None = None  # nothing new while the file looks like this
         self._searched = False  # no need to look for a rotated file again before the log comes back
+        self._no_next_while: tuple[_Looks | None] | None = None  # nor for a newer one while the log looks like this
+
+    @property
+    def offset(self) -> int:
+        """Bytes read of the generation that is being read."""
+        return self._place.offset
+
+    @property
+    def mtime(self) -> float:
+        """When what is being read was written last, unix seconds."""
+        return self._place.mtime
 
     @property
     def lag_bytes(self) -> int:
         """Bytes known to be written and not read yet, of the generation being read and of the newest."""
         if self._is_newest:
-            return max(0, self.size_bytes - self.offset)
-        return max(0, self._part_size - self.offset) + self.size_bytes
+            return max(0, self.size_bytes - self._place.offset)
+        return max(0, self._place.size - self._place.offset) + self.size_bytes
 
     def read(self, limit: int = 1 << 20) -> Chunk | None:
         """The next unread bytes, at most `limit`; None if there is nothing new. Sets `problem` instead of raising."""
@@ -85,6 +93,8 @@ class FileTail:
                     return chunk
         except FileNotFoundError:  # it went away between look and open
             self.close()
+        except rotation.Unsettled as error:
+            self.problem = explain(self.path, error)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             self.close()
             self.problem = explain(self.path, error)
@@ -99,29 +109,18 @@ class FileTail:
 
     def state(self) -> dict[str, Any]:
         """Where reading stopped, as JSON-able values: no log text, a few hundred bytes."""
-        mark = self._mark()
-        return {
-            "version": _VERSION,
-            "offset": mark.offset,
-            "head": mark.head,
-            "tail": mark.tail,
-            "mtime": mark.mtime,
-            "size": self._part_size,
-            "change": self._change,
-            "rotations": self.rotations,
-            "replacements": self.replacements,
-            "lost_bytes": self.lost_bytes,
-        }
+        return {**self._place.state(), "change": self._change, **{name: getattr(self, name) for name in _COUNTS}}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on where `state` was taken. Raises ValueError, and changes nothing, if it is not such a state."""
-        _check(state)
+        if state.get("change") not in (None, "rotated", "replaced"):
+            raise ValueError(f"tail state: change is {state['change']!r}, expected rotated or replaced")
+        if not all(isinstance(state.get(name), int) and state[name] >= 0 for name in _COUNTS):
+            raise ValueError(f"tail state: {', '.join(_COUNTS)} must be integers of at least 0")
+        self._place.restore(state)
         self.close()
-        self.offset, self.mtime, self._part_size = state["offset"], state["mtime"], state["size"]
-        self._head, self._tail, self._change = state["head"], state["tail"], state["change"]
-        self.rotations, self.replacements = state["rotations"], state["replacements"]
-        self.lost_bytes = state["lost_bytes"]
-        self._before = None if self.offset else b""
+        self._change = state["change"]
+        self.rotations, self.replacements, self.lost_bytes = (state[name] for name in _COUNTS)
         self._from_end = self._searched = False
 
     def _look(self) -> os.stat_result | None:
@@ -142,107 +141,125 @@ class FileTail:
 
     def _enter(self, now: os.stat_result | None) -> bool:
         """Opens the generation in which reading stopped, wherever it is now. False: nothing is there to read."""
-        if self.offset == 0:
-            if now is None:
-                self._from_end = self._from_end and self.problem is not None  # what appears later is read whole
-                return False
-            self._use(Part.open(self.path), b"")
-            if self._from_end:
-                self._go_to_last_line()
-            return True
-        return self._find_place(now)
+        if self._place.offset > 0:
+            return self._find_place(now)
+        if now is None:
+            self._from_end = self._from_end and self.problem is not None  # what appears later is read whole
+            return False
+        part = self._use(Part.open(self.path), b"")
+        if self._from_end:
+            self._from_end = False
+            last = part.read(max(0, part.size - _LONGEST_LINE), min(part.size, _LONGEST_LINE))
+            self._place.jump(part, part.size - len(last) + last.rfind(b"\n") + 1)
+        return True
 
     def _find_place(self, now: os.stat_result | None) -> bool:
         """Opens the file that holds what was read last; if there is none, the log from its start."""
         if now is None and self._searched:
             return False
-        mark = self._mark()
         newest = Part.open(self.path) if now is not None else None
-        if newest is not None and (before := mark.bytes_before(newest)) is not None:
-            self._use(newest, before)
-            return True
-        if found := rotation.find(self.path, mark):
-            self._use(found.part, found.before)
-            if newest is not None:
+        try:
+            if newest is not None and (before := self._place.found_in(newest)) is not None:
+                self._use(newest, before)
+            elif found := rotation.find(self.path, self._place):
+                self._use(found.part, found.before)
+                found.close_but(found.part)
+            elif newest is not None:
+                self.lost_bytes += max(0, self._place.size - self._place.offset)
+                self._begin(newest, "replaced")
+            else:
+                self._searched = True
+        finally:
+            if newest is not None and newest is not self._part:
                 newest.close()
-            return True
-        if newest is None:
-            self._searched = True
-            return False
-        self.lost_bytes += max(0, self._part_size - self.offset)
-        self._begin(newest, "replaced")
-        return True
+        return not self._searched
 
     def _read_part(self, limit: int, now: os.stat_result | None) -> tuple[Chunk | None, bool]:
         """Bytes of the open generation; without any, whether there is another place to read from."""
-        part, before = self._part, self._before
+        part, place = self._part, self._place
         assert part is not None
-        assert before is not None
         self._is_newest = now is not None and part.identity == (now.st_dev, now.st_ino)
-        data = part.read(self.offset, limit)
-        has_shrunk = self._is_newest and now is not None and now.st_size < self._part_size
-        if not part.is_packed and (has_shrunk or part.read(self.offset - len(before), len(before)) != before):
+        if self._first:
+            return self._deliver(self._first, limit, now), False
+        data = part.read(place.offset, limit)
+        has_shrunk = self._is_newest and now is not None and now.st_size < place.size
+        if not part.is_packed and (has_shrunk or not place.stands_in(part)):
             self.close()  # truncated or rewritten, perhaps while we read: find out what became of it
             return None, True
-        if data[:1] == b"\0" and (begin := part.end_of_hole(self.offset)) != self.offset:
+        if data[:1] == b"\0" and (begin := part.end_of_hole(place.offset)) != place.offset:
             if begin is not None:
-                self._place(begin)
+                place.jump(part, begin)
                 return None, True
             data = b""
         if not data:
-            return None, self._go_to_next(now)
+            return None, self._go_to_next(limit, now)
         return self._deliver(data, limit, now), False
 
     def _deliver(self, data: bytes, limit: int, now: os.stat_result | None) -> Chunk:
-        part, before = self._part, self._before
+        part, place = self._part, self._place
         assert part is not None
-        assert before is not None
-        if self.offset < WINDOW:
-            self._head = digest((before + data[:WINDOW])[:WINDOW])
-        self._before = data[-WINDOW:] if len(data) >= WINDOW else (before + data)[-WINDOW:]
-        self.offset += len(data)
+        place.advance(data)
         at_end = len(data) < limit
-        if self._is_newest and now is not None:
-            self.mtime, size = now.st_mtime, now.st_size
-            if self.offset >= size:
+        if self._first or part.is_packed:  # what the file at the path looks like now tells nothing about these bytes
+            place.mtime, place.size = part.mtime, place.offset
+        elif self._is_newest and now is not None:
+            place.mtime, place.size = now.st_mtime, now.st_size
+            if place.offset >= now.st_size:
                 at_end, self._read_all_of = True, _looks(now)
         else:
             part.refresh()
-            self.mtime, size = part.mtime, part.size
+            place.mtime, place.size = part.mtime, part.size
             at_end = at_end and (now is None or now.st_size == 0)
-        self._part_size = self.offset if part.is_packed else size
-        change, self._change = self._change, None
-        return Chunk(data, self.mtime, change, at_end)
+        change, self._change, self._first = self._change, None, b""
+        return Chunk(data, place.mtime, change, at_end)
 
-    def _go_to_next(self, now: os.stat_result | None) -> bool:
+    def _go_to_next(self, limit: int, now: os.stat_result | None) -> bool:
         """At the end of a generation: turns to the one after it. False: there is none yet.
 
-        An empty new file is none: its writer may still have the old one open.
+        A log that is missing or empty is none: the writer may still have the old file open.
         """
-        if now is None:
-            return False
+        looks = None if now is None else _looks(now)
         if self._is_newest:
-            self._read_all_of = _looks(now)
+            self._read_all_of = looks
             return False
-        if now.st_size == 0:
+        if (looks,) == self._no_next_while:
             return False
-        newest = Part.open(self.path)
-        mark = self._mark()
-        if self.offset == 0:
-            self._use(newest, b"")
-        elif (before := mark.bytes_before(newest)) is not None:
-            self._use(newest, before)  # the same content in another file
-        elif (found := rotation.find(self.path, mark)) is None:
-            self._begin(newest, "replaced")
-        elif self._part is None or found.part.identity != self._part.identity:
-            self._use(found.part, found.before)  # a copy, which may hold more
+        if now is not None and now.st_size > 0:
+            has_turned = self._turn_to_log(Part.open(self.path), limit)
         else:
-            found.part.close()
+            found = rotation.find(self.path, self._place) if self._place.offset > 0 else None
+            has_turned = found is not None and self._turn_to(found, None)
+        if not has_turned:
+            self._no_next_while = (looks,)
+        return has_turned
+
+    def _turn_to_log(self, log: Part, limit: int) -> bool:
+        try:
+            if self._place.offset == 0:
+                self._use(log, b"")
+            elif (before := self._place.found_in(log)) is not None:
+                self._use(log, before)  # the same content in another file
+            elif found := rotation.find(self.path, self._place, lambda: log.read(0, limit)):
+                return self._turn_to(found, log if found.first_of_log else None)
+            else:
+                self._begin(log, "replaced")
+            return True
+        finally:
+            if self._part is not log:
+                log.close()
+
+    def _turn_to(self, found: rotation.Found, log: Part | None) -> bool:
+        following = found.next or log
+        is_other = self._part is None or found.part.identity != self._part.identity
+        if is_other:
+            self._use(found.part, found.before)  # a copy of what was read, which may hold more
+        elif following is not None:
             self.rotations += 1
-            self._begin(rotation.first_with_content(found.newer, mark.mtime) or newest, "rotated")
-        if self._part is not newest:
-            newest.close()
-        return True
+            self._begin(following, "rotated")
+            if following is log and not found.first_of_log.startswith(b"\0"):  # a hole is skipped in `_read_part`
+                self._first = found.first_of_log
+        found.close_but(self._part)
+        return is_other or following is not None
 
     def _begin(self, part: Part, change: Literal["rotated", "replaced"]) -> None:
         """Reads `part` from its start."""
@@ -250,50 +267,17 @@ class FileTail:
             self.replacements += 1
         if self._change != "replaced":
             self._change = change
-        self.offset = self._part_size = 0
-        self._head = digest(b"")
+        self._place.begin()
         self._use(part, b"")
 
-    def _use(self, part: Part, before: bytes) -> None:
+    def _use(self, part: Part, before: bytes) -> Part:
+        """Reads on in `part`, in which these bytes lie before the place."""
         if self._part is not None:
             self._part.close()
-        self._part, self._before = part, before
-        self._read_all_of, self._searched = None, False
-
-    def _place(self, offset: int) -> None:
-        """Goes on at `offset` of the open generation without delivering what lies before."""
-        part = self._part
-        assert part is not None
-        n = min(offset, WINDOW)
-        self.offset = offset
-        self._before = part.read(offset - n, n)
-        self._head = digest(part.read(0, n))
-
-    def _go_to_last_line(self) -> None:
-        part = self._part
-        assert part is not None
-        self._from_end = False
-        last = part.read(max(0, part.size - _LONGEST_LINE), min(part.size, _LONGEST_LINE))
-        self._place(part.size - len(last) + last.rfind(b"\n") + 1)
-
-    def _mark(self) -> Mark:
-        tail = self._tail if self._before is None else digest(self._before)
-        return Mark(self.offset, self._head, tail, self._part_size, self.mtime)
+        self._part, self._place.before = part, before
+        self._first, self._read_all_of, self._searched, self._no_next_while = b"", None, False, None
+        return part
 
 
-def _looks(now: os.stat_result) -> tuple[int, int, int, int]:
+def _looks(now: os.stat_result) -> _Looks:
     return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
-
-
-def _check(state: dict[str, Any]) -> None:
-    if state.get("version") != _VERSION:
-        raise ValueError(f"tail state of version {state.get('version')!r}, expected {_VERSION}")
-    for name in ("offset", "size", "rotations", "replacements", "lost_bytes"):
-        if not isinstance(state.get(name), int) or state[name] < 0:
-            raise ValueError(f"tail state: {name} is {state.get(name)!r}, expected an integer of at least 0")
-    if not isinstance(state.get("mtime"), int | float) or not state["mtime"] >= 0:
-        raise ValueError(f"tail state: mtime is {state.get('mtime')!r}, expected unix seconds")
-    if not isinstance(state.get("head"), str) or not isinstance(state.get("tail"), str):
-        raise ValueError("tail state: head and tail must be digests")
-    if state.get("change") not in (None, "rotated", "replaced"):
-        raise ValueError(f"tail state: change is {state['change']!r}, expected rotated or replaced")
