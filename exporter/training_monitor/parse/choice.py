@@ -50,12 +50,15 @@ class Choice:
     def parse(self, line: bytes, number: int) -> Sequence[Record] | None:
         """The records of a line; None if no format knows it."""
         texts = self._gated(line)
+        is_generic = self.current is not None and self.current.is_generic and not self._is_forced
+        if is_generic and (records := self._parse_with_others(texts, number)) is not None:
+            return records
         if self.current and (records := self._attempt(self.current, texts, number)) is not None:
             if has_step(records):
                 self.has_steps, self._doubted = True, []
                 records = self._with_start(records, texts.all[-1].rank)
             return self._with_facts(records)
-        return None if self._is_forced else self._parse_with_others(texts, number)
+        return None if self._is_forced or is_generic else self._parse_with_others(texts, number)
 
     def ran(self, out: list[Record], start: int) -> None:
         """The current format's fast path has put steps into `out` from `start` on."""
@@ -127,7 +130,9 @@ class Choice:
     def _takes_over(self, other: Format, records: Sequence[Record]) -> bool:
         if self.current is None:
             return True
-        return has_step(records) and (self.current.is_generic or not other.is_generic)
+        if not other.is_generic:
+            return has_step(records)
+        return self.current.is_generic and any(type(r) is Step and r.loss is not None for r in records)
 
     def _switch(self, other: Format, has_steps: bool) -> None:
         if self.current and self.current.name not in self._former:

@@ -65,6 +65,8 @@ class Composer(BlockFormat):
         if name == b"time/batch" and self.block and "step" not in self.block:
             self.reached = int(value) + 1
             self.block["step"] = value + 1
+        if name.startswith(b"lr-") and value == 0:
+            return ()  # rounded to four decimals
         return self.add(name, value)
 
     def _eval(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:

@@ -15,6 +15,7 @@ COUNTED = "counted, in steps of logging_steps"
 _ROUND = (1000, 500, 250, 200, 100, 50, 25, 20, 10, 5, 4, 2, 1)  # intervals that people choose
 _EPOCH_ERROR = 0.005  # older versions round the epoch to two decimals
 _LEAST = 20.0  # seconds: below, a difference of a bar's whole seconds is too coarse
+_FINE = 20  # so many times the resolution a difference must be
 
 
 class StepGuess(Stateful):
@@ -31,6 +32,7 @@ class StepGuess(Stateful):
         "previous",
         "rate",
         "runtime",
+        "runtime_at",
         "total",
     )
 
@@ -45,13 +47,14 @@ class StepGuess(Stateful):
         self.elapsed = 0.0  # seconds, by the last bar
         self.given_elapsed = 0.0  # the same when the last step was given
         self.rate: float | None = None  # seconds a step, by the last bar
-        self.runtime: float | None = None  # train_runtime of the last line that has one
+        self.runtime: float | None = None  # train_runtime when a step time was last taken from it
+        self.runtime_at = 0  # the step of that line
 
     def restart(self) -> None:
         """A new process begins."""
         self.last = self.previous = self.bar = 0
         self.elapsed = self.given_elapsed = 0.0
-        self.runtime = None
+        self.runtime, self.runtime_at = None, 0
 
     def see(self, bar: Match) -> None:
         """Takes in a bar of training; bars of evaluations and downloads have another total."""
@@ -90,17 +93,21 @@ class StepGuess(Stateful):
         self.previous, self.last = self.last, step
         return step, how
 
-    def step_time(self, runtime: float | None) -> float | None:
-        """Seconds a step since the step before, from the run time if it is logged, else from the bars."""
-        steps = self.last - self.previous
-        before, self.runtime = self.runtime, runtime
-        seconds, self.given_elapsed = self.elapsed - self.given_elapsed, self.elapsed
-        if steps <= 0:
+    def step_time(self, runtime: float | None, resolution: float) -> float | None:
+        """Seconds a step since the step before, from the run time if it is logged, else from the bars.
+
+        transformers 5 writes four digits: after three hours they change every ten seconds, so lines are waited for.
+        """
+        if runtime is None:
+            steps, seconds = self.last - self.previous, self.elapsed - self.given_elapsed
+            self.given_elapsed = self.elapsed
+            return seconds / steps if steps > 0 and seconds >= _LEAST else self.rate
+        steps, seconds = self.last - self.runtime_at, runtime - (self.runtime or 0.0)
+        is_known = self.runtime is not None or self.previous == 0
+        if is_known and 0 <= seconds < _FINE * resolution:
             return None
-        if runtime is not None:
-            runtime -= before or 0.0
-            return runtime / steps if runtime > 0 and (before is not None or self.previous == 0) else None
-        return seconds / steps if seconds >= _LEAST else self.rate
+        self.runtime, self.runtime_at = runtime, self.last
+        return seconds / steps if is_known and steps > 0 and seconds > 0 else None
 
     def _by_epoch(self, estimate: float, steps_per_epoch: float) -> int:
         """The round multiple next to the estimate, if one lies within the rounding of the epoch."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from math import floor, inf, log10
 
 from training_monitor.parse.format import Format, Match, fact
 from training_monitor.parse.hf_steps import StepGuess
@@ -24,6 +25,7 @@ _BAR = re.compile(
     rb"^ {0,3}\d{1,3}%\|[^|]{0,300}\| *(\d{1,9})/(\d{1,9}) "
     rb"\[([\d:]{1,20})<[^,\]]{1,30}, +([\d.]{1,20})?\??(it/s|s/it)\]"
 )
+QUOTED_DIGITS = 4  # of a number since transformers 5
 
 
 class HfTrainer(Format):
@@ -54,7 +56,7 @@ class HfTrainer(Format):
         self.reader = RowReader()
         self.guess = StepGuess()
         self.held: dict[str, float] = {}  # a dict whose step the next line may tell
-        self.held_at: list[float | None] = []  # its line number and time
+        self.held_at: list[float | None] = []  # its line number, time and digits
         self.told = ""  # how the step was inferred
 
     def parse(self, line: bytes, number: int, time: float | None) -> Sequence[Record] | None:
@@ -77,15 +79,18 @@ class HfTrainer(Format):
 
     def _dict(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
         row: dict[str, float] = {}
+        digits = 16
         for name, quoted, plain in _ITEM.findall(match[1]):
             try:
                 row[name.decode("utf-8", "replace")] = float(quoted or plain)
             except ValueError:
                 continue
+            if quoted:
+                digits = QUOTED_DIGITS
         if "train_runtime" in row and "loss" not in row:
             return (Finish(time, line),)
         if "loss" in row:
-            self.held, self.held_at = row, [line, time]
+            self.held, self.held_at = row, [line, time, digits]
             return () if self.guess.has_bar else self._give(None)
         if any(name.startswith("eval_") for name in row):
             row.pop("epoch", None)
@@ -94,14 +99,15 @@ class HfTrainer(Format):
         return None
 
     def _give(self, bar_step: int | None) -> list[Record]:
-        row, (line, time) = self.held, self.held_at
+        row, (line, time, digits) = self.held, self.held_at
         self.held = {}
         step, how = self.guess.next(row.get("epoch"), bar_step)
         records: list[Record] = []
         if how != self.told:
             self.told = how
             records.append(Facts(step_inferred=how))
-        seconds = self.guess.step_time(row.get("train_runtime"))
+        runtime = row.get("train_runtime")
+        seconds = self.guess.step_time(runtime, _resolution(runtime or 1.0, int(digits or 0)))
         values = {"step": float(step), **row}
         if self.guess.total:
             values["total_steps"] = float(self.guess.total)
@@ -136,7 +142,7 @@ class HfTrainer(Format):
         return ()
 
     def _resume(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
-        self.guess.last = int(match[1])
+        self.guess.last = self.guess.previous = int(match[1])
         return (Facts(resumed_from=self.guess.last),)
 
     def _checkpoint(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
@@ -152,3 +158,8 @@ class HfTrainer(Format):
         (re.compile(rb"Saving model checkpoint to \S{0,300}?checkpoint-(\d{1,9})\b"), _checkpoint),
         fact(rb"Number of trainable parameters = ([\d,]{1,20})", lambda m: Facts(parameters=number(m[1]))),
     )
+
+
+def _resolution(value: float, digits: int) -> float:
+    """The last of `digits` digits of `value`, or the fourth decimal if that is more."""
+    return max(1e-4, 10.0 ** (floor(log10(value)) + 1 - digits)) if 0 < value < inf else 1e-4

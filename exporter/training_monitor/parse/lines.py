@@ -17,7 +17,6 @@ from training_monitor.parse.base import Counts
 MAX_LINE = 65_536  # bytes; the longest step line known is an HF dict of some 2 kB
 
 _HOLE = re.compile(rb"\0{2,}")
-_BREAK = re.compile(rb"[\r\n]")
 _ESCAPE = re.compile(
     rb"\x1b(?:"
     rb"\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
@@ -46,10 +45,10 @@ class Lines:
         if self._nuls or b"\0" in data:
             data = self._without_nuls(data)
         if self._is_cut:
-            end = _BREAK.search(data)
-            if end is None:
+            ends = [i for i in (data.find(b"\n"), data.find(b"\r")) if i >= 0]
+            if not ends:
                 return (), []
-            data, self._is_cut = data[end.start() :], False
+            data, self._is_cut = data[min(ends) :], False
         if self._rest:
             data = self._rest + data
         numbers: Sequence[int]

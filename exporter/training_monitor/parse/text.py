@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,8 +11,10 @@ from training_monitor.parse.choice import Choice, has_step
 from training_monitor.parse.format import Format
 from training_monitor.parse.lines import Lines
 from training_monitor.parse.markers import Markers
-from training_monitor.records import Failure, Finish, Record, Step
+from training_monitor.records import Facts, Failure, Finish, Record, Step
 
+#: What the W&B client says on the console: the run's id joins this log with the run's other sources.
+_WANDB = re.compile(rb"wandb: .{0,200}?(?:run-\d{8}_\d{6}-([\w-]{1,64})$|https?://\S{1,300}/runs/([\w-]{1,64})$)")
 _EVENTS = (Step, Finish, Failure)
 
 
@@ -83,6 +86,8 @@ class TextDecoder:
         records = list(self._choice.parse(line, number) or ())
         if has_step(records):
             self._markers.step()
+        if b"wandb: " in line and (found := _WANDB.search(line)):
+            records.append(Facts(run_id=(found[1] or found[2]).decode()))
         if failure := self._markers.scan(line, number):
             records.append(failure)
         if self._choice.current and any(type(r) in _EVENTS for r in records):
