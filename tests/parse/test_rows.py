@@ -104,6 +104,19 @@ def test_times_are_unix_seconds(written: object, seconds: float | None) -> None:
     assert read({"step": 1, "loss": 1.0, "timestamp": written}) == [Step(1, loss=1.0, time=seconds)]
 
 
+def test_nanochat_logs_a_moving_average_and_the_tokens_of_all_devices() -> None:
+    row = {"step": 1, "total_training_flops": 1e9, "train/loss": 3.0, "train/tok_per_sec": 1e6, "train/mfu": 0.5}
+    scope, kind, step = read(row)
+    assert (scope, kind) == (Facts(tokens_scope="global"), Facts(loss_kind="moving average (0.9)"))
+    assert step == Step(1, loss=3.0, tokens_per_second=1e6, mfu_ratio=0.005)
+
+
+@pytest.mark.parametrize(("every", "kind"), [(1, "raw"), ("50", "mean of 50 steps"), (0.1, None), (None, None)])
+def test_the_configuration_of_hf_trainer_says_what_a_loss_is(every: object, kind: str | None) -> None:
+    facts = facts_of({"logging_steps": every})
+    assert (facts.loss_kind if facts else None) == kind
+
+
 def test_nested_rows_are_flattened() -> None:
     assert read({"step": 1, "train": {"loss": 2.0, "optim": {"lr": 0.1}}}) == [Step(1, loss=2.0, learning_rate=0.1)]
     assert flattened({"a": {"b": {"c": {"d": {"e": 1}}}}}) == {}

@@ -41,6 +41,7 @@ class Plan(NamedTuple):
     validations: tuple[tuple[int, str], ...]  # (index, metric)
     times: tuple[int, ...]
     scope: Scope | None  # of tokens per second
+    loss_kind: str | None
     is_percent: bool  # an `mfu` beside these names is a percentage
     is_end: bool  # the row that HF Trainer writes at the end of training
     is_useful: bool
@@ -59,13 +60,16 @@ def plan_of(names: tuple[str, ...]) -> Plan:
     fields = [(i, a) for i, a in reversed(known) if a.field in _POSITION and a.field not in ("step", "time")]
     validations = tuple((i, a.field.removeprefix("validation:")) for i, a in known if a.field not in _POSITION)
     is_end = any(key.endswith("total_flos") for key in keys)
+    is_nanochat = "total_training_flops" in keys
+    scope = next((a.scope for _, a in by_field.get("tokens_per_second", ())), None)
     return Plan(
         steps=tuple((i, names[i] == "_step") for i, _ in by_field.get("step", ())),
         fields=tuple((i, _POSITION[a.field], a.scale, a.guess) for i, a in fields),
         validations=validations,
         times=tuple(i for i, _ in by_field.get("time", ())),
-        scope=next((a.scope for _, a in by_field.get("tokens_per_second", ())), None),
-        is_percent="total_training_flops" in keys or "iter" in keys,  # nanochat, nanoGPT
+        scope="global" if is_nanochat and "tokens_per_second" in by_field else scope,
+        loss_kind="moving average (0.9)" if is_nanochat and "loss" in by_field else None,
+        is_percent=is_nanochat or "iter" in keys,  # nanochat, nanoGPT
         is_end=is_end,
         is_useful=is_end or bool(validations) or any(a.field not in _COMPANIONS for _, a in fields),
         has_loss="loss" in by_field,
@@ -75,7 +79,7 @@ def plan_of(names: tuple[str, ...]) -> Plan:
 class RowReader(Stateful):
     """Reads the rows of one run in their order."""
 
-    __slots__ = ("counted", "has_counter", "is_percent", "last_step", "metrics", "ms", "scope")
+    __slots__ = ("counted", "has_counter", "is_percent", "last_step", "loss_kind", "metrics", "ms", "scope")
 
     def __init__(self) -> None:
         self.last_step: int | None = None
@@ -83,7 +87,8 @@ class RowReader(Stateful):
         self.counted = 0  # rows numbered by counting them
         self.is_percent = False  # `mfu` is a percentage
         self.ms = False  # `dt` is milliseconds
-        self.scope: Scope | None = None
+        self.scope: Scope | None = None  # as told
+        self.loss_kind: str | None = None  # as told
         self.metrics: list[str] = []
 
     def rows(self, rows: Iterable[Mapping[str, Any]]) -> list[Record]:
@@ -127,6 +132,9 @@ class RowReader(Stateful):
             if plan.scope is not None and plan.scope != self.scope:
                 self.scope = plan.scope
                 out.append(Facts(tokens_scope=plan.scope))
+            if plan.loss_kind is not None and plan.loss_kind != self.loss_kind:
+                self.loss_kind = plan.loss_kind
+                out.append(Facts(loss_kind=plan.loss_kind))
             fields[0], fields[_TIME], fields[_LINE] = step, time, line
             out.append(Step._make(fields))
         for i, metric in plan.validations:
@@ -202,7 +210,11 @@ _IS_TRAINING = [name not in (*_COMPANIONS, "step", "time", "line") for name in S
 def facts_of(config: Mapping[str, Any]) -> Facts | None:
     """What a run's configuration says, or None if nothing that is used. Only numbers above 0 count."""
     known: dict[str, Any] = {}
-    for name, value in flattened(config).items():
+    config = flattened(config)
+    every = number(config.get("logging_steps"))  # HF Trainer logs the mean over so many steps
+    if every is not None and every >= 1:
+        known["loss_kind"] = "raw" if every == 1 else f"mean of {every:.0f} steps"
+    for name, value in config.items():
         field = fact_of(name) or fact_of(name.rpartition(".")[2])
         x = number(value) if field else None
         if field and x is not None and 0 < x < 2**63 and field not in known:
