@@ -20,9 +20,9 @@ class GradNorm(Detector):
     """A gradient norm at 5x or 10x the median of the last 64.
 
     One step alone at 5x is a notice and at 10x a warning: single hard batches do that to healthy runs, and clipping is
-    made for them. Each is one severity higher when the next logged step is above 5x too, or when the loss rises beyond
-    3 sigma at the same step. Norms above 5x do not teach the level, for at most 64 in a row. Skipped fp16 steps log
-    an infinite norm: that is the loss scaler at work, no anomaly, and teaches nothing.
+    made for them. Each is one severity higher when the step before was above 5x too; 10x is critical when the loss
+    rises beyond 3 sigma at the same step. Norms above 5x do not teach the level, for at most 64 in a row. Skipped fp16
+    steps log an infinite norm: that is the loss scaler at work, no anomaly, and teaches nothing.
     """
 
     __slots__ = ("base", "held", "limits", "n", "window")
@@ -51,8 +51,8 @@ class GradNorm(Detector):
                 if z is None:
                     z = dict(zip(scores.at, scores.z, strict=True))
                 self.held += 1
-                level = 2 if norm >= critical * self.base else 1
-                level += self.held > 1 or z.get(at, 0.0) > LOSS_RISE
+                level = 1 if norm < critical * self.base else 3 if z.get(at, 0.0) > LOSS_RISE else 2
+                level = min(3, level + (self.held > 1))
             elif self.held:
                 self.held = 0
             if (level or condition.level) and condition.rises(level):
