@@ -100,7 +100,7 @@ def learning() -> tuple[Json, ...]:
             "Loss against step",
             "The same loss over the steps of the run: at most 200 points a run, each the average of its stretch, that "
             "stay where they are. Several runs lie over each other, whenever they ran. Purple: the baseline run. "
-            "Red dots: the step's own loss at the last spike or divergence. Healthy: falls, on the baseline or below it.",
+            "Red dots: the step's own loss at the last spike or divergence. Healthy: falls, on the baseline or below.",
             by_step,
             overrides=compare,
         ),

@@ -66,9 +66,10 @@ def queries(*, everything: bool = True) -> list[Query]:
     return found
 
 
-def interpolated(expr: str, values: Mapping[str, Value], *, interval_s: int = 5, range_s: int = 3600) -> str:
+def interpolated(
+    expr: str, values: Mapping[str, Value], *, interval_s: int = 5, range_s: int = 3600, scrape_s: int = 5
+) -> str:
     """The expression that Grafana sends: `${name:regex}` as lodash escapes it, everything else as it is."""
-    scrape_s = 5
     known: dict[str, Value] = {
         "__interval": f"{interval_s}s",
         "__rate_interval": f"{max(interval_s + scrape_s, 4 * scrape_s)}s",
