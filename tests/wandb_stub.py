@@ -66,7 +66,7 @@ class Stub:
         class Handler(_Handler):
             server_stub = stub
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -164,6 +164,11 @@ class Stub:
         if body.get("complete"):
             run.is_done = True
             run.state = "failed" if body.get("exitcode") else "finished"
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *args: object) -> None:
+        """Nothing: clients that go away are part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):
