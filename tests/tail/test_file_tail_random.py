@@ -168,6 +168,6 @@ class LogHistory(RuleBasedStateMachine):
 
 
 LogHistory.TestCase.settings = settings(
-    max_examples=120, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=80, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 test_whatever_happens_to_a_log_nothing_is_doubled_and_only_replaced_content_is_lost = LogHistory.TestCase

@@ -96,8 +96,8 @@ class _Search:
         self.notes.append(_counted(counts) or f"{nothing}; name a log, a folder or a glob")
 
     def _not_there(self, path: str, place: str) -> None:
-        if glob.has_magic(path) and not os.path.islink(place):
-            self._glob(path, place)
+        if glob.has_magic(os.path.normpath(path)) and not os.path.islink(place):
+            self._glob(path)
         elif wandb_runs.is_cache(place, self._env):
             self._wandb_instead(path)
         else:
@@ -114,20 +114,20 @@ class _Search:
         words = _count(self._take(found)) or nothing
         self.notes.append(f"{shown(path)}: {words}{_left_alone(found)}")
 
-    def _glob(self, path: str, place: str) -> None:
-        parts = place.split("/")
+    def _glob(self, path: str) -> None:
+        parts = os.path.normpath(_from_home(path, self._env)).split("/")
         fixed = next(n for n, part in enumerate(parts) if glob.has_magic(part))
-        top, by_name = "/".join(parts[:fixed]) or "/", not is_specific(parts[-1])
-        if "**" in parts:  # walked by us: the library's own walk goes round in circles of links
-            wanted = parts[fixed:]
+        top = os.path.normpath(os.path.join(self._cwd, "/".join(parts[:fixed]) + "/" * (fixed > 0)))
+        wanted, by_name = parts[fixed:], not is_specific(parts[-1])
+        if "**" in wanted:  # walked by us: the library's own walk goes round in circles of links
             found = walk(
                 top, lambda p: _kind(p, by_name) if matches(os.path.relpath(p, top).split("/"), wanted) else None
             )
             found.skipped.pop("not_a_log", None)
         else:
             found = Walk(folders=[top])
-            for match in islice(glob.iglob(place), MAX_ENTRIES):
-                self._add_match(match, by_name, found)
+            for match in islice(glob.iglob("/".join(wanted), root_dir=top), MAX_ENTRIES):
+                self._add_match(os.path.join(top, match), by_name, found)
         for generation in [p for p in found.files if rotated_from(p) in found.files]:
             del found.files[generation]  # read as a part of its log
             found.skipped["rotated"] += 1
