@@ -50,7 +50,9 @@ class Watcher:
         self._answered = 0.0
         self._next_poll = time.monotonic() + poll_s
         self._next_sweep = time.monotonic() + sweep_s
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake_reader, self._wake_writer = os.pipe()
+        for end in (self._wake_reader, self._wake_writer):
+            os.set_blocking(end, False)
         self._inotify = self._open_inotify()
         self._poller, self._waker = select.poll(), select.poll()
         for poller in (self._poller, self._waker):
