@@ -42,7 +42,7 @@ LR_RULES = 0.5  # probability of the law with the learning rate, once it has mov
 LAW_MISFIT, LAW_TRUST, LAW_CHANGE_SHARE, LAW_FLOOR = 0.003, 0.3, 0.25, 0.003
 
 # The reference: (sd of a, sd of b, share of the change that is uncertain) of a sister run, a similar one, another one.
-KINSHIP = ((0.003, 0.03, 0.015), (0.03, 0.1, 0.08), (0.2, 0.3, 0.15))
+KINSHIP = ((0.003, 0.03, 0.005), (0.03, 0.1, 0.05), (0.2, 0.3, 0.12))
 REFERENCE_LENGTH = (0.9, 1.1)  # of this run's: otherwise its end tells nothing about the end of this run
 REFERENCE_MISFIT, REFERENCE_TRUST, REFERENCE_FLOOR = 0.002, 0.6, 0.002
 
@@ -60,8 +60,9 @@ def final_loss(rows: Sequence[Row], total_steps: int, reference: Reference | Non
         return None
     total = max(total_steps, math.ceil(step) + 1)
     try:
-        found = None if reference is None else _from_reference(table, recent, now, total, reference)
-        found = found or _from_law(table, recent, now, total)
+        with np.errstate(all="ignore"):
+            found = None if reference is None else _from_reference(table, recent, now, total, reference)
+            found = found or _from_law(table, recent, now, total)
     except (np.linalg.LinAlgError, ValueError, OverflowError):  # numbers that no curve of a loss has
         return None
     return None if found is None else _interval(now, *found)
