@@ -242,7 +242,7 @@ class Run:
         best = lowest = math.inf if self.best_loss is None else self.best_loss
         for s in steps:
             loss = s[1]
-            if loss is not None and loss < lowest:
+            if loss is not None and loss < lowest and (s[2] is None or s[2] == s[2]):  # not beside a hidden NaN
                 lowest = loss
         if lowest < best:
             self.best_loss = lowest
