@@ -106,11 +106,18 @@ CRASHED = Snapshot(
     tokens_scope="device",
     events=(
         Event(1490, "non_finite_loss", Severity.CRITICAL, math.nan, 2.95, "loss is nan at step 1490"),
-        Event(1500, "crashed", Severity.CRITICAL, None, None, "cuda_oom after step 1500"),
+        Event(
+            1500,
+            "crashed",
+            Severity.CRITICAL,
+            None,
+            None,
+            "run crashed after step 1500: cuda_oom: torch.OutOfMemoryError: CUDA out of memory.",
+        ),
     ),
     active={"crashed": Severity.CRITICAL, "non_finite_loss": Severity.CRITICAL},
     failures=(
-        Failure("cuda_oom", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.90 GiB.", line=3120),
+        Failure("cuda_oom", "torch.OutOfMemoryError: CUDA out of memory.", line=3120),
         Failure("torchrun_failed", "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:", line=3140),
     ),
 )

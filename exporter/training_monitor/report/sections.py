@@ -93,8 +93,8 @@ def _throughput(s: Snapshot) -> str:
 
 
 def _worst_active(s: Snapshot) -> str:
-    """The open conditions, in brackets."""
-    open_kinds = [kind for kind in s.active if kind != s.state]
+    """The open conditions, in brackets; nothing is open any more once a run has finished."""
+    open_kinds = [kind for kind in s.active if s.state not in (kind, "finished")]
     return f" ({', '.join(map(units.words, open_kinds))})" if open_kinds else ""
 
 
@@ -143,7 +143,9 @@ def _slope(s: Snapshot) -> str:
         return units.UNKNOWN
     if s.loss is not None and abs(slope) < 5e-4 * abs(s.loss):
         return f"flat ({slope:+.2g} per 1,000 steps)".replace("-", "−")
-    return f"{'falling' if slope < 0 else 'rising'} by {abs(slope):.3g} per 1,000 steps"
+    known = (s.step or 0) - (s.first_step or 0)
+    per = 1000 if known >= 500 else 100 if known >= 50 else 10  # not more than what was seen
+    return f"{'falling' if slope < 0 else 'rising'} by {abs(slope) * per / 1000:.3g} per {per:,} steps"
 
 
 def _steadiness(s: Snapshot) -> str:
@@ -176,7 +178,9 @@ def _remaining(s: Snapshot) -> str:
         return "none, the run has finished"
     if s.remaining_s is None:
         return units.UNKNOWN
-    if s.state != "running" or s.last_step_time is None:
+    if s.state != "running":
+        return f"{units.duration(s.remaining_s)} once it runs again"
+    if s.last_step_time is None:
         return units.duration(s.remaining_s)
     return f"{units.duration(s.remaining_s)}, until about {units.moment(s.last_step_time + s.remaining_s)}"
 
@@ -240,9 +244,10 @@ def _issues(s: Snapshot) -> list[Line]:
     lines = [_issue(e, is_open=_is_open(s, e)) for e in serious[-MOST_ISSUES:]]
     if len(serious) > MOST_ISSUES:
         lines.insert(0, Line("", f"{len(serious) - MOST_ISSUES} earlier ones are not shown", "dim"))
-    lines += [_error(failure) for failure in s.failures[:MOST_ERRORS]]
-    if len(s.failures) > MOST_ERRORS:
-        lines.append(Line("", f"{len(s.failures) - MOST_ERRORS} more errors, which often follow from the first", "dim"))
+    errors = [f for f in s.failures if not any(f.text[:60] in e.message for e in serious)]  # not told yet
+    lines += [_error(failure) for failure in errors[:MOST_ERRORS]]
+    if len(errors) > MOST_ERRORS:
+        lines.append(Line("", f"{len(errors) - MOST_ERRORS} more errors, which often follow from the first", "dim"))
     notices = Counter(units.words(e.kind) for e in s.events if e.severity == Severity.NOTICE)
     if notices:
         kinds = ", ".join(f"{n} × {kind}" if n > 1 else kind for kind, n in notices.items())
@@ -259,13 +264,13 @@ def _error(failure: Failure) -> Line:
 def _is_open(s: Snapshot, event: Event) -> bool:
     """Is this the latest event of a condition that still holds?"""
     latest = next(e for e in reversed(s.events) if e.kind == event.kind and e.severity > Severity.NOTICE)
-    return event.kind in s.active and event is latest
+    return event.kind in s.active and event is latest and s.state != "finished"
 
 
 def _issue(event: Event, *, is_open: bool) -> Line:
     told = event.step is None or re.search(rf"\bstep {event.step}\b", event.message)
     step = "" if told else f"step {units.count(event.step)}: "
-    still = ", still open" if is_open else ""
+    still = " (still open)" if is_open else ""
     tone: Tone = "critical" if event.severity is Severity.CRITICAL else "warning"
     return Line("", f"{event.severity.label.upper()} {step}{clean(event.message)}{still}", tone)
 
