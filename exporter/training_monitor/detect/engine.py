@@ -16,6 +16,7 @@ from training_monitor.detect.non_finite import NonFinite
 from training_monitor.detect.plateau import Plateau
 from training_monitor.detect.stall import Stall
 from training_monitor.detect.step_time import StepTime
+from training_monitor.detect.swings import Swings
 from training_monitor.detect.thresholds import Thresholds
 from training_monitor.records import KINDS, Event, Facts, Failure, Levels, Severity, Step
 from training_monitor.state import Stateful
@@ -27,6 +28,7 @@ DETECTORS: dict[str, Callable[[Thresholds], Detector]] = {
     "divergence": Divergence,
     "grad_norm": GradNorm,
     "plateau": Plateau,
+    "swings": Swings,
     "mfu": MfuDrop,
     "step_time": StepTime,
 }
@@ -59,8 +61,6 @@ class Engine(Stateful):
         """The events of these steps, in their order. Steps increase; the caller drops repeats and tells of restarts."""
         if not steps:
             return []
-        self.stall.stepped(steps[-1].step)
-        self.crash.resumed()
         events: list[Event] = []
         start = 0
         for i, step in enumerate(steps):
@@ -70,6 +70,7 @@ class Engine(Stateful):
                 self._restart()
                 start = i
             self.spacing, self.step = distance, step.step
+        self.stall.stepped(steps, self.spacing)
         return events + self._update(steps[start:])
 
     def _update(self, steps: Sequence[Step]) -> list[Event]:
@@ -135,7 +136,8 @@ class Engine(Stateful):
             if condition.level:
                 open_now[kind] = Severity(condition.level)
         for detector in self.detectors.values():
-            open_now |= detector.active()
+            for kind, severity in detector.active().items():
+                open_now[kind] = max(severity, open_now.get(kind, severity))
         return open_now
 
     def levels(self) -> Levels:

@@ -8,18 +8,28 @@ from collections.abc import Sequence
 from training_monitor.detect.base import Detector, Found, Scores, event
 from training_monitor.detect.pace import Pace
 from training_monitor.detect.thresholds import Thresholds
-from training_monitor.records import Step
+from training_monitor.detect.work import Hardware
+from training_monitor.records import Event, Facts, Step
 
 
 class MfuDrop(Detector):
-    """MFU as a running median of 11: 15 % below its baseline is a warning, 30 % critical; from 4 % on a notice."""
+    """MFU as a running median of 11: 15 % below its baseline is a warning, 30 % critical; from 4 % on a notice.
 
-    __slots__ = ("pace",)
+    Without an MFU the FLOP/s of a device stand for it: on the same hardware they are proportional.
+    """
+
+    __slots__ = ("hardware", "in_tflops", "pace")
 
     def __init__(self, thresholds: Thresholds) -> None:
         super().__init__(mfu_drop=20)
         drop = thresholds.mfu_drop
         self.pace = Pace(1 / (1 - drop.warning), 1 / (1 - drop.critical), sigmas=2.7)  # of 1 / MFU
+        self.in_tflops = False
+        self.hardware = Hardware()
+
+    def learn(self, facts: Facts) -> None:
+        if self.hardware.changes(facts):
+            self.pace.forget()
 
     def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
         found: list[Found] = []
@@ -27,20 +37,32 @@ class MfuDrop(Detector):
         push = self.pace.push
         for at, step in enumerate(steps):
             mfu = step.mfu_ratio
-            if mfu is None or not 0 < mfu < math.inf:
+            if mfu is None:
+                mfu = step.tflops
+                if mfu is None:
+                    continue
+            if not 0 < mfu < math.inf:
                 continue
+            if self.in_tflops != (step.mfu_ratio is None):
+                self.in_tflops = step.mfu_ratio is None
+                self.pace.forget()
             level = push(1 / mfu)
             if (level or condition.level) and condition.rises(level):
-                slow, base = self.pace.now(41 if level == 1 else 11), self.pace.base
-                if slow and base:
-                    drop = 1 - base / slow
-                    message = f"MFU {1 / slow:.1%} at step {step.step} is {drop:.0%} below its baseline {1 / base:.1%}"
-                    found.append((at, event(step, "mfu_drop", level, message, value=1 / slow, expected=1 / base)))
+                found.append((at, self._event(step, level)))
         return found
+
+    def _event(self, step: Step, level: int) -> Event:
+        now, base = 1 / (self.pace.now() or math.inf), 1 / (self.pace.base or math.inf)
+        what = f"{now:.4g} TFLOP/s" if self.in_tflops else f"MFU {now:.1%}"
+        usual = f"{base:.4g} TFLOP/s" if self.in_tflops else f"{base:.1%}"
+        message = f"{what} at step {step.step} is {1 - now / base:.0%} below its baseline {usual}"
+        return event(step, "mfu_drop", level, message, value=now, expected=base)
 
     def resumed(self) -> None:
         self.pace.resumed()
 
     def levels(self) -> dict[str, float | None]:
         base, now = self.pace.base, self.pace.now()
+        if self.in_tflops:
+            return {}
         return {"mfu_baseline": base and 1 / base, "mfu_recent": now and 1 / now}

@@ -118,6 +118,18 @@ class Pace(Stateful):
         small = max(SMALL_CLOSE if self.is_open else SMALL, 1 + SMALL_SIGMAS * self.noise)
         self.bounds = base * small, base * max(self.limits[0], chance), base * max(self.limits[1], chance)
 
+    def scale(self, factor: float) -> None:
+        """A step does `factor` times the work from now on."""
+        if self.base is not None:
+            self.base *= factor
+        self.recent = deque((x * factor for x in self.recent), maxlen=self.recent.maxlen)
+        self._bound()
+
+    def forget(self) -> None:
+        """The baseline is learned anew: other hardware."""
+        self.base = None
+        self.resumed()
+
     def resumed(self) -> None:
         """Forgets the recent points, not the baseline; the first steps of a process are skipped again."""
         self.skip = SKIPPED
@@ -125,7 +137,10 @@ class Pace(Stateful):
         self.recent.clear()
         self._bound()
 
-    def now(self, points: int = 11) -> float | None:
-        """Median of the last step times, seconds."""
+    def now(self) -> float | None:
+        """The running median that the level was taken from, seconds: of 11, 9 in a burst, 41 for small excesses."""
+        points = 11
+        if self.is_open and self.bits[0].bit_count() <= FEW_HALF:
+            points = 41 if self.small.bit_count() > MANY_HALF else 9
         recent = list(self.recent)[-points:]
         return median(sorted(recent)) if recent else None

@@ -41,8 +41,8 @@ class Plateau(Detector):
     """
 
     __slots__ = (
-        "best", "best_step", "block", "clipped", "held", "improvement", "limits", "losses", "lr", "lr_max", "origin", "points",
-        "recent", "size", "step", "steps", "sums", "total",
+        "best", "best_step", "block", "clipped", "held", "improvement", "limits", "losses", "lr", "lr_max", "origin",
+        "points", "recent", "size", "step", "steps", "sums", "total",
     )  # fmt: skip
     constants = ("improvement", "limits", "sums")
 
@@ -67,7 +67,7 @@ class Plateau(Detector):
 
     def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
         found: list[Found] = []
-        if steps and steps[0].step <= self.step:
+        if steps and steps[0].step < self.step:
             self._rewind(steps[0].step)
         points, total, clipped = self.points, self.total, self.clipped
         for at, y, base, sigma, z, memory in zip(*scores, strict=True):

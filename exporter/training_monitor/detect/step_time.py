@@ -8,40 +8,81 @@ from collections.abc import Sequence
 from training_monitor.detect.base import Detector, Found, Scores, event
 from training_monitor.detect.pace import Pace
 from training_monitor.detect.thresholds import Thresholds
-from training_monitor.records import Step
+from training_monitor.detect.work import Hardware, Work
+from training_monitor.records import Event, Facts, Step
+
+NEWS = 1.05  # ratio of a new baseline to the old one that is told
 
 
 class StepTime(Detector):
     """Step time as a running median of 11: 1.5x its baseline is a warning, 2x critical; from 1.04x on a notice.
 
-    Where the log has an MFU, the small excesses are the business of `MfuDrop`.
+    Where the log has an MFU, the small excesses are the business of `MfuDrop`. A step that takes longer because it does
+    more (batch size, sequence length) moves the baseline, with one notice, where the log has an exact rate beside the
+    step time; so does other hardware after a resume.
     """
 
-    __slots__ = ("pace",)
+    __slots__ = ("before", "hardware", "pace", "work")
 
     def __init__(self, thresholds: Thresholds) -> None:
         super().__init__(slowdown=20)
         self.pace = Pace(thresholds.slowdown.warning, thresholds.slowdown.critical, sigmas=4.5)
+        self.work = Work()
+        self.hardware = Hardware()
+        self.before = 0.0  # baseline on other hardware, seconds
+
+    def learn(self, facts: Facts) -> None:
+        if self.hardware.changes(facts) and self.pace.base is not None:
+            self.before = self.pace.base
+            self.pace.forget()
+            self.work = Work()
 
     def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
         found: list[Found] = []
         condition = self.conditions["slowdown"]
-        push = self.pace.push
+        pace, work = self.pace.push, self.work.push
         for at, step in enumerate(steps):
             seconds = step.step_time_s
             if seconds is None or not 0 < seconds < math.inf:
                 continue
-            level = push(seconds)
+            rate = step.tokens_per_second
+            if rate:
+                factor = work(seconds, rate)
+                if factor != 1.0:
+                    found += [(at, e) for e in self._work_changed(step, factor)]
+                    continue
+            level = pace(seconds)
             if level == 1 and step.mfu_ratio is not None:
                 level = 0
             if (level or condition.level) and condition.rises(level):
-                now, base = self.pace.now(41 if level == 1 else 11), self.pace.base
-                if now and base:
-                    message = (
-                        f"step time {now:.3g} s at step {step.step} is {now / base:.2f}x its baseline {base:.3g} s"
-                    )
-                    found.append((at, event(step, "slowdown", level, message, value=now, expected=base)))
+                found.append((at, self._event(step, level)))
+            elif self.before and self.pace.base:
+                found += [(at, e) for e in self._hardware_changed(step, self.pace.base)]
         return found
+
+    def _event(self, step: Step, level: int) -> Event:
+        now, base = self.pace.now() or 0.0, self.pace.base or math.inf
+        message = f"step time {now:.3g} s at step {step.step} is {now / base:.2f}x its baseline {base:.3g} s"
+        return event(step, "slowdown", level, message, value=now, expected=base)
+
+    def _work_changed(self, step: Step, factor: float) -> list[Event]:
+        """Nothing while it is not sure; the notice when steps have become longer."""
+        base = self.pace.base
+        if not factor or base is None:
+            return []
+        self.pace.scale(factor)
+        if factor < NEWS:
+            return []
+        after = base * factor
+        message = f"a step does {factor:.2f}x the work from step {step.step} on: baseline {base:.3g} s to {after:.3g} s"
+        return [event(step, "slowdown", 1, message, value=after, expected=base)]
+
+    def _hardware_changed(self, step: Step, base: float) -> list[Event]:
+        before, self.before = self.before, 0.0
+        if base < NEWS * before:
+            return []
+        message = f"a step takes {base:.3g} s on this hardware, {base / before:.2f}x as long as before ({before:.3g} s)"
+        return [event(step, "slowdown", 1, message, value=base, expected=before)]
 
     def resumed(self) -> None:
         self.pace.resumed()
