@@ -11,7 +11,7 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -19,9 +19,11 @@ from pathlib import Path
 import pytest
 
 from training_monitor.records import Chunk
-from training_monitor.tail import file
+from training_monitor.tail import file, rotation
 from training_monitor.tail import generations as names_of_rotated
 from training_monitor.tail.generations import File, _Names, generations
+from training_monitor.tail.place import Place
+from training_monitor.tail.rotation import Found
 
 _open: list[file.FileTail] = []
 
@@ -326,6 +328,64 @@ def test_copytruncate_is_recognised_when_the_new_content_is_longer_than_the_old(
     assert [(c.data, c.change) for c in everything(tail)] == [(lines("b", 0, 50), "rotated")]
 
 
+def copy_and_truncate(log: Path, new: bytes) -> None:
+    if os.path.exists(f"{log}.1"):
+        os.rename(f"{log}.1", f"{log}.2")
+    shutil.copy(log, f"{log}.1")
+    os.truncate(log, 0)
+    append(log, new)
+
+
+@pytest.mark.parametrize("before_the_search", [b"", lines("b", 0, 5)])
+def test_a_log_truncated_again_while_its_past_is_looked_for_loses_nothing(
+    log: Path, monkeypatch: pytest.MonkeyPatch, before_the_search: bytes
+) -> None:
+    log.write_bytes(lines("a", 0, 3))
+    tail = FileTail(log)
+    text(tail)
+    shutil.copy(log, f"{log}.1")
+    log.write_bytes(lines("b", 0, 5))
+    find = rotation.find
+
+    def slow_find(path: str, place: Place, first_of_log: Callable[[], bytes] = bytes) -> Found | None:
+        monkeypatch.setattr(rotation, "find", slow_find_log)
+        return find(path, place, first_of_log)
+
+    def slow_find_log(path: str, place: Place, first_of_log: Callable[[], bytes] = bytes) -> Found | None:
+        monkeypatch.setattr(rotation, "find", find)
+        if not before_the_search:
+            copy_and_truncate(log, b"")
+        found = find(path, place, first_of_log)
+        if not before_the_search:
+            append(log, b"c\n")
+        copy_and_truncate(log, lines("d", 0, 50))
+        return found
+
+    monkeypatch.setattr(rotation, "find", slow_find)
+    middle = b"" if before_the_search else b"c\n"
+    assert text(tail) == lines("b", 0, 5) + middle + lines("d", 0, 50)
+    assert (tail.replacements, tail.lost_bytes) == (0, 0)
+
+
+def test_while_an_emptied_log_stays_empty_its_past_is_searched_once(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.write_bytes(lines("a", 0, 3))
+    tail = FileTail(log)
+    text(tail)
+    rotate(log)
+    log.touch()
+    searches = []
+    find = rotation.find
+
+    def count(path: str, place: Place) -> Found | None:
+        searches.append(path)
+        return find(path, place)
+
+    monkeypatch.setattr(rotation, "find", count)
+    for _ in range(3):
+        assert tail.read() is None
+    assert len(searches) == 1
+
+
 def test_a_line_cut_in_two_by_copytruncate_comes_whole(log: Path) -> None:
     log.write_bytes(b"step 1 | lo")
     tail = FileTail(log)
@@ -498,6 +558,18 @@ def test_two_runs_with_the_same_first_kilobytes_are_told_apart(log: Path) -> Non
     text(tail)
     log.write_bytes(banner + lines("b", 0, 60))
     assert [(c.data, c.change) for c in everything(tail)] == [(banner + lines("b", 0, 60), "replaced")]
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_two_runs_that_differ_in_their_header_only_are_told_apart(log: Path, stopped: bool) -> None:
+    same = b"step 1 | loss: 2.5\n" * 200
+    log.write_bytes(b"began at 10:00\n" + same)
+    tail = FileTail(log)
+    text(tail)
+    if stopped:
+        tail = restarted(tail)
+    log.write_bytes(b"began at 11:00\n" + same * 2)
+    assert [(c.data, c.change) for c in everything(tail)] == [(b"began at 11:00\n" + same * 2, "replaced")]
 
 
 def test_bytes_that_a_truncation_took_are_counted(log: Path) -> None:

@@ -94,6 +94,23 @@ def test_a_hanging_server_is_waited_for_once_and_nothing_is_lost(tmp_path: Path,
         tail.close()
 
 
+def test_the_state_is_that_of_the_bytes_handed_out(tmp_path: Path, lanes: Lanes, server: Server) -> None:
+    log = tmp_path / "nfs" / "a.log"
+    log.write_bytes(b"one\n")
+    tail = lanes.tail(str(log))
+    before = tail.state()
+    server.hang()
+    assert tail.read() is None
+    server.answers.set()
+    lane = lanes.of(str(log))
+    assert lane is not None
+    lane.submit(lambda: None).result(DEADLINE_S)  # by now the lane has read the line, and nobody has it
+    assert tail.state() == before
+    assert until_read(tail) == b"one\n"
+    assert tail.state()["offset"] == 4
+    tail.close()
+
+
 def until_read(tail: FileTail) -> bytes:
     end = time.monotonic() + DEADLINE_S
     while time.monotonic() < end:

@@ -47,9 +47,14 @@ class Place:
         self._head = _digest(part.read(0, n))
 
     def stands_in(self, part: Part) -> bool:
-        """Whether the bytes before the place are still there; quick, for a file that was read at the last look."""
+        """Whether the bytes before the place and those at the start are still there; for a file that was open before.
+
+        The start tells runs apart that differ in their header only.
+        """
         assert self.before is not None
-        return part.read(self.offset - len(self.before), len(self.before)) == self.before
+        if part.read(self.offset - len(self.before), len(self.before)) != self.before:
+            return False
+        return self.offset <= WINDOW or _digest(part.read(0, WINDOW)) == self._head
 
     def found_in(self, part: Part) -> bytes | None:
         """The bytes before the place, if `part` holds the very stream that was read; otherwise None."""
