@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from training_monitor.parse.base import Counts
 from training_monitor.parse.format import Format, Unreadable
 from training_monitor.parse.prefix import Prefix, stages
-from training_monitor.records import Finish, Record, Start, Step
+from training_monitor.records import Finish, Record, Start, Step, Validation
 
 #: Generic step lines under the header of a trainer's own format that are held back until they are believed: its own
 #: step lines may still come (gpt-neox writes `steps: 1 loss: …` beside them).
@@ -131,7 +131,8 @@ class Choice:
         if self.current is None:
             return True
         if not other.is_generic:
-            return has_step(records)
+            signs = (Step,) if self.has_steps else (Step, Validation, Finish)
+            return any(type(r) in signs for r in records)
         return self.current.is_generic and any(type(r) is Step and r.loss is not None for r in records)
 
     def _switch(self, other: Format, has_steps: bool) -> None:

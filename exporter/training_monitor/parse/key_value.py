@@ -28,6 +28,7 @@ _PAIR = re.compile(
 _BAR = re.compile(
     rb"(\d{1,12})/(\d{1,12}) \[[\d:]{1,20}<[\d:?, days]{1,30}, +([\d.?]{1,20})(it/s|s/it)(?:, ([^\[\]]{1,2000}))?\]"
 )
+_EPOCH = re.compile(rb"Epoch (\d{1,6}): ")  # Lightning
 _SCALES = {b"K": 1e3, b"M": 1e6, b"B": 1e9, b"G": 1e9, b"T": 1e12}
 _TIMES = ("dt", "time", "step_time", "iter_time", "step time", "iter time", "it_time")
 
@@ -63,8 +64,7 @@ class KeyValue(Format):
         row: dict[str, float] = {}
         if (bar := _BAR.search(line)) and bar[5]:
             _read_pairs(bar[5], row)
-            if not line.startswith(b"Epoch"):  # such a bar counts the batches of one epoch
-                _read_bar(bar, row)
+            _read_bar(bar, row, _EPOCH.match(line))
         else:
             _read_pairs(line, row)
         if len(row) < 2 or not any((alias := field_of(name)) and alias.field == "step" for name in row):
@@ -92,10 +92,18 @@ def _read_pairs(text: bytes, row: dict[str, float]) -> None:
             row["total_steps"] = parsed(total)
 
 
-def _read_bar(bar: re.Match[bytes], row: dict[str, float]) -> None:
-    """Step, total and step time of a tqdm bar, where its postfix does not name them."""
+def _read_bar(bar: re.Match[bytes], row: dict[str, float], epoch: re.Match[bytes] | None) -> None:
+    """Step, total and step time of a tqdm bar, where its postfix does not name them.
+
+    Lightning's bar counts the batches of one epoch: the step is the number of all batches so far.
+    """
     n, total, rate, unit, _ = bar.groups()
-    row.setdefault("step", float(n))
-    row.setdefault("total_steps", float(total))
+    if epoch:
+        row.setdefault("epoch", float(epoch[1]))
+        if not any(name in row for name in ("step", "global_step")):
+            row["step"] = float(epoch[1]) * float(total) + float(n)
+    else:
+        row.setdefault("step", float(n))
+        row.setdefault("total_steps", float(total))
     if b"?" not in rate and (speed := float(rate)) > 0:
         row["step_time_s"] = speed if unit == b"s/it" else 1 / speed

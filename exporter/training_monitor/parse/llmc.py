@@ -11,7 +11,7 @@ from training_monitor.records import Facts, Finish, Pause, Record, Step, Validat
 
 _STEP = re.compile(
     rb"step +(\d{1,9})(?:/(\d{1,9}))?(?: \| (?:train )?loss +|: train loss )([-+.\w]{1,30})"
-    rb"(?= \(|\||$| \|)(?: ?\([-+.\w]{1,20}z\))?(.*)$"
+    rb"(?= \(|\||$| \|)(?: ?\([-+.\w]{1,20}z\))?(.{0,300})"
 )
 _FILE = re.compile(rb"s:(\d{1,9}) trl:(\S+)(?: lr:(\S+))?(?: norm:(\S+))?$")
 _NORM = re.compile(rb"norm +([-+.\w]{1,30})")

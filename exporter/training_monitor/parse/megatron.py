@@ -8,11 +8,12 @@ from math import nan
 from typing import ClassVar
 
 from training_monitor.parse.format import Format, Match, Table, fact, starting_fact
-from training_monitor.parse.values import fields, first
+from training_monitor.parse.values import fields, first, percent
 from training_monitor.records import Facts, Finish, Pause, Record, Scope, Step, Validation
 
 _ITERATION = rb" *iteration *[ =] *(\d{1,9})/ *(\d{1,9}) \|"
 
+_LOSS = (b"lm loss", b"lm-loss", b"loss")
 _TGS = (b"tokens per gpu per second tgs", b"tokens per gpu per second (tgs)", b"tokens per gpu per second(tgs)")
 
 
@@ -62,11 +63,11 @@ class Megatron(Format):
             first(found, b"learning rate"),
             None,
             first(found, b"grad norm") or None,
-            _ratio(found.get(b"mfu")),
+            percent(found.get(b"mfu", b"")),
             ms / 1000 if ms is not None else s,
             first(found, *_TGS),
             first(found, b"consumed tokens"),
-            _tflops(found),
+            first(found, b"throughput per gpu (tflop/s/gpu)", b"tflops", b"[lm]-tflops"),
             None,
             int(match[2]),
             time,
@@ -76,9 +77,8 @@ class Megatron(Format):
         return (record, *self._batch(found))
 
     def _loss(self, found: dict[bytes, bytes], step: int) -> float | None:
-        loss = first(found, b"lm loss", b"lm-loss", b"loss")
-        if loss is not None:
-            return loss
+        if any(key in found for key in _LOSS):
+            return first(found, *_LOSS)
         skipped = first(found, b"number of skipped iterations")
         if skipped is None or b"number of nan iterations" not in found:
             return None  # cut off
@@ -142,15 +142,3 @@ class Megatron(Format):
             lambda m: Facts(resumed_from=int(m[1]) or None),
         ),
     )
-
-
-def _ratio(text: bytes | None) -> float | None:
-    value = float(text.rstrip(b"%")) / 100 if text else 0.0
-    return value if value > 0 else None
-
-
-def _tflops(found: dict[bytes, bytes]) -> float | None:
-    for key in (b"throughput per gpu (tflop/s/gpu)", b"tflops", b"[lm]-tflops"):
-        if key in found:
-            return float(found[key])
-    return None

@@ -8,7 +8,7 @@ from math import isfinite
 
 from training_monitor.parse.format import Format, Match
 from training_monitor.parse.values import percent
-from training_monitor.records import Finish, Pause, Record, Step, Validation
+from training_monitor.records import Facts, Finish, Pause, Record, Step, Validation
 
 _LINE = re.compile(
     rb"step:(\d{1,9})/(\d{1,9}),? (?:tokens seen: ?\S{1,20}, )?(?:(avg_train_loss|train_loss|val_loss):(\S+) )?"
@@ -71,10 +71,19 @@ class ModdedNanoGpt(Format):
         return (Finish(time, line),)
 
     def _start(self, match: Match, line: int, time: float | None) -> Sequence[Record] | None:
-        return self.begins("versions", line, time)
+        start = self.begins(match[0][:16].decode("ascii", "replace"), line, time)
+        if not match[1]:
+            return start
+        return (*start, Facts(gpu=match[1].decode("utf-8", "replace"), world_size=int(match[2])))
 
     steps = ((_LINE, _line),)
     table = (
         (re.compile(rb"peak memory (?:allocated|consumption): \d"), _finish),
-        (re.compile(rb"Running [Pp]y[Tt]orch \d\S* compiled for CUDA"), _start),
+        (
+            re.compile(
+                rb"Running [Pp]y[Tt]orch \d\S* compiled for CUDA \S+(?: on (.{1,80}) with world_size (\d{1,6}))?"
+            ),
+            _start,
+        ),
+        (re.compile(rb"Running on device_name=(.{1,80}) with world_size=(\d{1,6})$"), _start),
     )

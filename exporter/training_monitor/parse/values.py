@@ -47,8 +47,11 @@ def fields(line: bytes, sign: bytes = b":") -> dict[bytes, bytes]:
 
 
 def first(found: dict[bytes, bytes], *keys: bytes) -> float | None:
-    """The number of the first of `keys` that is there. Raises ValueError."""
+    """The number of the first of `keys` that is there; None if it cannot be read, as where a line is cut off."""
     for key in keys:
         if key in found:
-            return number(found[key])
+            try:
+                return number(found[key])
+            except ValueError:
+                return None
     return None
