@@ -42,7 +42,7 @@ class Plateau(Detector):
 
     __slots__ = (
         "best", "best_step", "block", "clipped", "held", "improvement", "limits", "losses", "lr", "lr_max", "origin",
-        "points", "recent", "size", "step", "steps", "sums", "total",
+        "points", "promised", "recent", "size", "step", "steps", "sums", "total",
     )  # fmt: skip
     constants = ("improvement", "limits", "sums")
 
@@ -59,6 +59,7 @@ class Plateau(Detector):
         self.steps: list[int] = []  # last step of each block
         self.sums = [(0.0, 0.0, 0.0, 0.0)]  # of x, y, xx and xy over the blocks, x being the log of the step
         self.origin = 0  # step from which the learning rate has been smooth
+        self.promised = math.inf  # log loss below which the drop of the learning rate had its effect
         self.lr = self.lr_max = 0.0
         self.best = math.inf  # mean log loss at the last improvement
         self.best_step: int | None = None
@@ -141,8 +142,10 @@ class Plateau(Detector):
         rate = step.learning_rate if step.learning_rate is not None else step.lr_multiplier
         if rate is None:
             return
-        if rate < 0.85 * self.lr or (rate > 1.1 * self.lr and self.lr < 0.7 * self.lr_max):
-            self.origin = step.step
+        if rate < 0.85 * self.lr:
+            self.origin, self.promised = step.step, (self.losses or [math.inf])[-1] + self.improvement
+        elif rate > 1.1 * self.lr and self.lr < 0.7 * self.lr_max:
+            self.origin, self.promised = step.step, math.inf
         self.lr, self.lr_max = rate, max(rate, self.lr_max)
 
     def _is_short(self, sigma: float) -> bool:
@@ -150,7 +153,7 @@ class Plateau(Detector):
         if self.lr < LOW_RATE * self.lr_max:
             return False
         n = len(self.losses)
-        smooth = bisect_left(self.steps, self.origin)
+        smooth = bisect_left(self.steps, self.origin) if self.losses and self.losses[-1] < self.promised else 0
         for window in WINDOWS:
             edge = n - window
             start = max(smooth, bisect_left(self.steps, EARLIEST * self.steps[edge])) if edge > 0 else n
