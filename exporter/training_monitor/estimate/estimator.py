@@ -256,11 +256,13 @@ class Estimator(Stateful):
 
     @property
     def elapsed_s(self) -> float | None:
-        """Seconds that the run has taken: wall time where known, the steps alone before that; None before the first."""
+        """Seconds that the run has taken: wall time where known, steps and told pauses before that; None at its start."""
         if self.last is None:
             return None
         before = self.wall_.productive_at_first if self.wall_.first is not None else self.pace.productive_s
-        seconds = before + self.pace.startup * (self.wall_.first is None) + self.wall_.elapsed_s
+        if self.wall_.first is None:
+            before += self.pace.startup + sum(self.wall_.lost.values())
+        seconds = before + self.wall_.elapsed_s
         return number(seconds) if seconds > 0 else None
 
     def cost(self) -> Cost | None:

@@ -6,7 +6,11 @@ stands the same law in plain steps without r, for logs whose learning rate does 
 
 With a reference run of about the same length: a + b times its loss at the same step, where a sister run has a = 0.
 
-Measured with tests/bench/estimates.py on 76 public runs and 24 seeded ones; docs/detection.md has the numbers.
+Measured with tests/bench/estimates.py at 25, 50 and 75 % of a run (median error): nanogpt runs 0.9, 0.5, 0.7 %, of
+which half is the noise of their end; 30 synthetic runs 1.7, 1.3, 0.6 %, where the error is mostly that nobody knows
+whether a constant learning rate will fall; NVIDIA runs with a sister run as reference 0.1 to 0.8, 0.15, 0.1 %. The
+interval held the truth in 95, 97, 93 % (without) and 99, 96, 89 % (with a reference). No answer for 25, 13, 5 % of the
+runs, among them most that do not follow any power law (BERT before its drop).
 """
 
 from __future__ import annotations
