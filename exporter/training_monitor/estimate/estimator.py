@@ -256,7 +256,7 @@ class Estimator(Stateful):
 
     @property
     def elapsed_s(self) -> float | None:
-        """Seconds that the run has taken: wall time where known, steps and told pauses before that; None at its start."""
+        """Seconds that the run has taken: wall time where known, steps and told pauses before that."""
         if self.last is None:
             return None
         before = self.wall_.productive_at_first if self.wall_.first is not None else self.pace.productive_s
