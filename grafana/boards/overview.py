@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from boards.board import BY, INSTANCE, INSTANCES, Row, dashboard, marks, risen
-from boards.panels import lines, query, stat, table
+from boards.panels import lines, query, say, stat, table
 from boards.style import (
     ABSENT,
     BLUE,
@@ -131,6 +131,7 @@ def all_runs() -> Json:
         "Healthy: state running or finished, MFU near 100 % of the run's usual, no anomalies, no alerts.",
         queries,
         h=10,
+        nothing=say(f"absent(training_run_state{{{INSTANCE}}})", EMPTY, instance="–"),
         columns=tuple(COLUMNS),
         hidden=("Time", "Value #state"),
         sort=[("Alerts", True), ("Anomalies 24 h", True), ("Run", False)],

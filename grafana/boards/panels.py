@@ -25,6 +25,16 @@ def query(expr: str, legend: str = "", *, table: bool = False, instant: bool = F
     }
 
 
+def say(absent: str, text: str, **labels: str) -> str:
+    """A series whose run is `text`, and with further labels, where `absent` (an expression that is 1 then) holds.
+
+    Grafana has a text for panels without data, but shows none in an XY chart or in a table that several queries fill.
+    """
+    for label, value in {"run": text, **labels}.items():
+        absent = f'label_replace({absent}, "{label}", "{value}", "", "")'
+    return absent
+
+
 def panel(
     kind: str,
     title: str,
@@ -171,13 +181,16 @@ def table(
     sort: Sequence[tuple[str, bool]] = (),
     first: Sequence[Json] = (),
     last: Sequence[Json] = (),
+    nothing: str = "",
     **more: Any,
 ) -> Json:
     """Rows of the present values, joined on the labels that all queries have.
 
     `columns`: order by field name; `sort`: shown names, each with whether the highest stands first; `first` and `last`:
-    transformations before and after the join.
+    transformations before and after the join; `nothing`: a row for the case that there is none (see `say`).
     """
+    if nothing:
+        queries, hidden = [*queries, query(nothing, table=True, ref="none")], (*hidden, "Value #none")
     organize = {
         "id": "organize",
         "options": {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from boards.board import ONE_RUN
-from boards.panels import against_step, query, table
-from boards.run_curves import BASELINE, last_curve
+from boards.panels import against_step, query, say, table
+from boards.run_curves import BASELINE, last_curve, nothing
 from boards.style import (
     Json,
     falls_below,
@@ -13,6 +13,7 @@ from boards.style import (
 )
 from training_monitor.config import RunConfig
 
+CONFIGURE = "no baseline configured: set baseline.log in exporter.yml"
 CHOOSE = "choose a baseline run above"
 #: What counts as behind the baseline: baseline.behind_ratio of the configuration, as it is by default.
 BEHIND = RunConfig().behind_ratio
@@ -64,7 +65,8 @@ def baseline() -> tuple[Json, ...]:
             unit="none",
             columns=tuple(names),
             hidden=("Time", "Value #info"),
-            empty="no baseline configured: set baseline.log in exporter.yml",
+            empty=CONFIGURE,
+            nothing=say(f"absent({known})", CONFIGURE, baseline="–"),
             decimals=3,
             overrides=[
                 *(override(field, displayName=shown) for field, shown in names.items()),
@@ -110,6 +112,7 @@ def chosen() -> tuple[Json, ...]:
             sort=[("Step", True)],
             last=[to_number],
             empty=CHOOSE,
+            nothing=nothing(BASELINE, CHOOSE),
             decimals=4,
             overrides=[
                 override("run", displayName="Run"),
@@ -122,7 +125,7 @@ def chosen() -> tuple[Json, ...]:
         against_step(
             "Loss over the chosen baseline's, against step",
             "Loss of each run divided by the baseline run's at the same step. Healthy: at most 1.",
-            ratio,
+            f"{ratio} or {nothing(BASELINE, CHOOSE)}",
             h=8,
             axis="× baseline",
             empty=CHOOSE,

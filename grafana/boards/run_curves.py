@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from boards.board import INSTANCE, ONE_RUN
-from boards.panels import against_step, lines, query
+from boards.panels import against_step, lines, query, say
 from boards.style import (
     CRITICAL,
+    EMPTY,
     GREEN,
     GREY,
     PURPLE,
@@ -43,6 +44,11 @@ def last_curve(selector: str) -> str:
     return f"max by (run, step) ({final})"
 
 
+def nothing(selector: str, why: str) -> str:
+    """A run called `why` without a value, where there is no curve."""
+    return say(f"absent_over_time(training_loss_at_step{{{selector}}}[$__range]) * NaN", why, step="0")
+
+
 def curves_by_step() -> str:
     """The runs' curves, the baseline run's under another name, and the last anomaly of the loss in each run."""
     kinds = 'kind=~"loss_spike|loss_divergence"'
@@ -50,7 +56,8 @@ def curves_by_step() -> str:
     seen = f"max by (run, kind) (training_anomaly_last_value{{{ONE_RUN},{kinds}}})"
     baseline = f'label_replace({last_curve(BASELINE)}, "run", "baseline $1", "run", "(.*)")'
     anomalies = f'label_join({steps} + on (run, kind) group_left () {seen}, "run", " in ", "kind", "run")'
-    return f"{last_curve(ONE_RUN)} or {baseline} or sum by (run, step) ({anomalies})"
+    empty = nothing(ONE_RUN, EMPTY)
+    return f"{last_curve(ONE_RUN)} or {baseline} or sum by (run, step) ({anomalies}) or {empty}"
 
 
 def learning() -> tuple[Json, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from boards.board import ONE_RUN
-from boards.panels import query, table
+from boards.panels import query, say, table
 from boards.style import (
     CRITICAL,
     FILLED,
@@ -17,6 +17,8 @@ from boards.style import (
     rises_above,
     steps,
 )
+
+NONE = "no anomaly so far"
 
 
 def wrong() -> tuple[Json, ...]:
@@ -48,7 +50,8 @@ def wrong() -> tuple[Json, ...]:
             columns=("run", "kind", "Value #active", "Value #step", "Value #value", "Value #expected", "Value #day"),
             hidden=("Time",),
             sort=[("At step", True)],
-            empty="no anomaly so far",
+            empty=NONE,
+            nothing=say(f"absent(training_anomaly_last_step{{{ONE_RUN}}})", NONE, kind="–"),
             decimals=4,
             overrides=[
                 override("run", displayName="Run"),
