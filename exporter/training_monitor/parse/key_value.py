@@ -30,6 +30,8 @@ _BAR = re.compile(
 )
 _EPOCH = re.compile(rb"Epoch (\d{1,6}): ")  # Lightning
 _SCALES = {b"K": 1e3, b"M": 1e6, b"B": 1e9, b"G": 1e9, b"T": 1e12}
+_TOTALS = ("train_steps", "training_steps", "num_steps")  # of a run, in lines for people
+_TELLING = ("loss", "grad_norm", "mfu_ratio", "step_time_s", "tokens_per_second", "tflops")
 _TIMES = ("dt", "time", "step_time", "iter_time", "step time", "iter time", "it_time")
 
 
@@ -62,12 +64,13 @@ class KeyValue(Format):
         if not _HINT.search(line):
             return None
         row: dict[str, float] = {}
-        if (bar := _BAR.search(line)) and bar[5]:
-            _read_pairs(bar[5], row)
+        bar = _BAR.search(line)
+        _read_pairs(bar[5] if bar and bar[5] else line, row)
+        if not row or not _is_telling(row):
+            return None
+        if bar and bar[5]:
             _read_bar(bar, row, _EPOCH.match(line))
-        else:
-            _read_pairs(line, row)
-        if len(row) < 2 or not any((alias := field_of(name)) and alias.field == "step" for name in row):
+        if not any(_field(name) == "step" for name in row):
             return None
         if "dtf" in row and "dt" in row:  # wordplay, in milliseconds
             row["dt_ms"] = row.pop("dt")
@@ -80,6 +83,8 @@ def _read_pairs(text: bytes, row: dict[str, float]) -> None:
         if value == b"N/A":
             continue
         name = key.decode("ascii", "replace")
+        if name.lower() in _TOTALS:
+            name = "total_steps"
         scale = 1.0
         if unit == b"%":
             name += "_percent"
@@ -88,8 +93,18 @@ def _read_pairs(text: bytes, row: dict[str, float]) -> None:
         elif unit and name.lower() in _TIMES:
             name = "step_time_ms" if unit == b"ms" else "step_time_s"
         row.setdefault(name, parsed(value) * scale)
-        if total and "total_steps" not in row:
+        if total and "total_steps" not in row and _field(name) == "step":
             row["total_steps"] = parsed(total)
+
+
+def _is_telling(row: dict[str, float]) -> bool:
+    """Does it say how training goes? A configuration names steps and learning rates, too."""
+    return any(field in _TELLING or field.startswith("validation:") for field in map(_field, row))
+
+
+def _field(name: str) -> str:
+    alias = field_of(name)
+    return alias.field if alias else ""
 
 
 def _read_bar(bar: re.Match[bytes], row: dict[str, float], epoch: re.Match[bytes] | None) -> None:
