@@ -99,6 +99,12 @@ def test_the_bench_line_of_the_detectors_and_the_users_own_illustration_are_read
             32_040,
             2.6,
         ),
+        ("Epoch 2:   6%|██ | 40/500 [6:28:43<94:39:17,  1.37it/s, v_num=0, train_loss_step=3.21]", 1040, 3.21),
+        (
+            "step 00123 (1.2%) | loss: 3.5 | lrm: 1.00 | dt: 250ms | tok/sec: 4,096 | epoch: 1 | remaining: 12s",
+            123,
+            3.5,
+        ),
         ("Training:   5%|▌  | 274/5000 [03:03<51:59,  1.51it/s, loss=10.1601, lr=5.49e-04]", 274, 10.1601),
     ],
 )
@@ -117,6 +123,7 @@ def test_hand_written_lines_are_read(line: str, step: int, loss: float) -> None:
         "tensor([[ 1.2, 3.4], [5.6, 7.8]], step=3)",
         "validate step: 10  loss: nothing yet",
         "loss: 3.5 | lr: 0.1",
+        'print0("config: train_steps=3125 beta1=0.95 shampoo_beta=0.9 lr=0.018 step=1", console=True)',
         "max_steps: 1000, learning_rate: 0.1",
         "{'config': {'step': 1, 'loss': 'mse'}}",
         '{"vocab_size": 4096, "n_layer": 4}',

@@ -91,7 +91,10 @@ def kinds(text: str) -> list[str]:
             "[2026-01-01 00:00:00,000] [ERROR] [launch.py:325:sigkill_handler] ['python'] exits with return code = -9",
             "sigkill",
         ),
+        ("mpirun noticed that process rank 3 with PID 0 on node n1 exited on signal 9 (Killed).", "sigkill"),
+        ("=   KILLED BY SIGNAL: 11 (Segmentation fault)", "sigsegv"),
         ("Aborting training due to NaN loss.", "nan_abort"),
+        ("Skipped 50 iterations in a row due to Overflow - Exiting training.", "nan_abort"),
     ],
 )
 def test_a_line_tells_its_kind(line: str, kind: str) -> None:
