@@ -22,6 +22,7 @@ from training_monitor.records import Chunk
 from training_monitor.tail import file, rotation
 from training_monitor.tail import generations as names_of_rotated
 from training_monitor.tail.generations import File, _Names, generations
+from training_monitor.tail.part import Part
 from training_monitor.tail.place import Place
 from training_monitor.tail.rotation import Found
 
@@ -329,42 +330,60 @@ def test_copytruncate_is_recognised_when_the_new_content_is_longer_than_the_old(
 
 
 def copy_and_truncate(log: Path, new: bytes) -> None:
-    if os.path.exists(f"{log}.1"):
-        os.rename(f"{log}.1", f"{log}.2")
+    for n in (2, 1):
+        if os.path.exists(f"{log}.{n}"):
+            os.rename(f"{log}.{n}", f"{log}.{n + 1}")
     shutil.copy(log, f"{log}.1")
     os.truncate(log, 0)
     append(log, new)
 
 
-@pytest.mark.parametrize("before_the_search", [b"", lines("b", 0, 5)])
 def test_a_log_truncated_again_while_its_past_is_looked_for_loses_nothing(
-    log: Path, monkeypatch: pytest.MonkeyPatch, before_the_search: bytes
+    log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log.write_bytes(lines("a", 0, 3))
     tail = FileTail(log)
     text(tail)
-    shutil.copy(log, f"{log}.1")
-    log.write_bytes(lines("b", 0, 5))
+    copy_and_truncate(log, lines("b", 0, 5))
+    rounds = itertools.count(1)
     find = rotation.find
 
     def slow_find(path: str, place: Place, first_of_log: Callable[[], bytes] = bytes) -> Found | None:
-        monkeypatch.setattr(rotation, "find", slow_find_log)
-        return find(path, place, first_of_log)
-
-    def slow_find_log(path: str, place: Place, first_of_log: Callable[[], bytes] = bytes) -> Found | None:
-        monkeypatch.setattr(rotation, "find", find)
-        if not before_the_search:
-            copy_and_truncate(log, b"")
         found = find(path, place, first_of_log)
-        if not before_the_search:
-            append(log, b"c\n")
-        copy_and_truncate(log, lines("d", 0, 50))
+        if next(rounds) == 2:  # the first search finds the copy, the second what comes after it
+            copy_and_truncate(log, lines("c", 0, 50))
         return found
 
     monkeypatch.setattr(rotation, "find", slow_find)
-    middle = b"" if before_the_search else b"c\n"
-    assert text(tail) == lines("b", 0, 5) + middle + lines("d", 0, 50)
+    assert text(tail) == lines("b", 0, 5) + lines("c", 0, 50)
     assert (tail.replacements, tail.lost_bytes) == (0, 0)
+
+
+def test_a_log_truncated_while_its_copy_is_read_loses_nothing(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.write_bytes(lines("a", 0, 3))
+    tail = FileTail(log)
+    text(tail)
+    copy_and_truncate(log, lines("b", 0, 5))
+    os.rename(f"{log}.1", f"{log}.2")
+    shutil.copy(log, f"{log}.1")  # the second copy is made, and the log not truncated yet
+    find, found_in = rotation.find, Place.found_in
+
+    def find_after_truncation(place: Place, part: Part) -> bytes | None:
+        if place.offset == len(lines("b", 0, 5)):
+            os.truncate(log, 0)
+            monkeypatch.setattr(Place, "found_in", found_in)
+            monkeypatch.setattr(rotation, "find", find_before_writing)
+        return found_in(place, part)
+
+    def find_before_writing(path: str, place: Place, first_of_log: Callable[[], bytes] = bytes) -> Found | None:
+        monkeypatch.setattr(rotation, "find", find)
+        found = find(path, place, first_of_log)
+        append(log, b"c\n")
+        copy_and_truncate(log, b"d\n")
+        return found
+
+    monkeypatch.setattr(Place, "found_in", find_after_truncation)
+    assert text(tail) + text(tail) == lines("b", 0, 5) + b"c\nd\n"
 
 
 def test_while_an_emptied_log_stays_empty_its_past_is_searched_once(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
