@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo docs stack test check lint types contracts wheel bench clean help
+.PHONY: bench bench-detection bench-estimates demo docs stack test check lint types contracts wheel bench clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -43,6 +43,16 @@ wheel: .venv/dev ## build the wheel and start it with run-time dependencies only
 
 .cache/servers/ready: tools/servers stack/fetch
 	@tools/servers && touch $@
+
+bench: .venv/dev .cache/servers/ready ## speed beside mtail, and from a line in the log to a page; minutes
+	@$(BIN)/python tests/bench/throughput.py
+	@$(BIN)/python tests/bench/page_latency.py
+
+bench-detection: .venv/dev ## recall and false alarms on shipped data, and on ../shared/detection where it is
+	@$(BIN)/python tests/bench/detection.py
+
+bench-estimates: .venv/dev ## error of ETA and final loss
+	@$(BIN)/python tests/bench/estimates.py
 
 clean: ## remove what the other targets made
 	rm -rf .venv .cache dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
