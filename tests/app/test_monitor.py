@@ -40,7 +40,10 @@ class Watched:
         """A second passes, and everything that changed is read."""
         self.clock.advance(seconds)
         self.monitor.rescan()
-        self.monitor.round(set(self.monitor.feeds))
+        assert self.monitor.settle()
+        self.monitor.round(set(self.monitor.roster.feeds))
+        assert self.monitor.settle()
+        self.monitor.tick()
 
     def die(self) -> None:
         """The process is killed: nothing is saved, a new one begins."""
@@ -51,7 +54,7 @@ class Watched:
         return self.folder / "logs" / name
 
     def run(self, name: str = "train"):
-        return self.monitor.runs[name]
+        return self.monitor.roster.runs[name].run
 
 
 @pytest.fixture
@@ -62,7 +65,7 @@ def watched(tmp_path):
 
 
 def test_a_log_that_appears_later_is_picked_up_and_followed(watched):
-    assert watched.monitor.runs == {}
+    assert watched.monitor.roster.runs == {}
     watched.path("train.log").write_bytes(SPIKE[:100_000])
     watched.look()
     first = watched.run().snapshot(0).step
@@ -88,7 +91,7 @@ def test_two_halves_of_a_slurm_job_are_one_run(watched):
         b"slurmstepd: error: *** JOB 7 ON n1 CANCELLED AT 2026-04-07T08:18:54 DUE TO TIME LIMIT ***\n"
     )
     watched.look()
-    assert set(watched.monitor.runs) == {"slurm-7"}
+    assert set(watched.monitor.roster.runs) == {"slurm-7"}
     assert watched.run("slurm-7").state == "crashed"
     assert watched.run("slurm-7").snapshot(0).step > 100
 
@@ -99,7 +102,7 @@ def test_equal_names_in_two_watched_folders_are_told_apart(tmp_path):
         (tmp_path / folder / "train.log").write_bytes(SPIKE[:20_000])
     monitor = Monitor([str(tmp_path / "a"), str(tmp_path / "b")], parse(""), clock=FakeClock())
     monitor.start()
-    assert set(monitor.runs) == {"train", "b/train"}
+    assert set(monitor.roster.runs) == {"train", "b/train"}
     monitor.close()
 
 
@@ -144,6 +147,7 @@ def test_whatever_happens_in_between_the_counters_end_the_same(tmp_path_factory,
             watched.die()
         elif what == "save":
             watched.monitor.save()
+            assert watched.monitor.settle()
         elif what == "rotate" and rest:
             watched.path("train.log").rename(watched.path("train.log.1"))
     assert watched.run().event_counts == plain.run().event_counts
@@ -155,12 +159,14 @@ def test_whatever_happens_in_between_the_counters_end_the_same(tmp_path_factory,
 def test_a_state_that_cannot_be_used_is_read_again_from_the_log(watched, caplog):
     watched.path("train.log").write_bytes(SPIKE)
     watched.look()
-    watched.monitor.save(everything=True)
+    watched.monitor.save()
+    assert watched.monitor.settle()
     counts = watched.run().event_counts
     store = watched.monitor.store
-    ((key, state),) = store.load()
+    (saved,) = store.index()
+    state = store.load(saved.key)
     state["run"]["engine"] = {"something": "else"}
-    store.save(key, state)
+    store.save(saved.key, json.dumps(state), paths=saved.paths)
     watched.die()
     assert watched.run().event_counts == counts
     assert "its saved state cannot be used" in caplog.text

@@ -1,28 +1,33 @@
 """State on disk: atomic, checked, and never a reason to stop."""
 
+import json
 import os
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training_monitor.app.store import ENDING, Store
+from training_monitor.app.store import ENDING, Saved, Store
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(), st.lists)
 
 
 def test_what_was_saved_is_loaded_with_its_key(tmp_path):
     store = Store(str(tmp_path / "new"))
-    assert store.save("a/b", {"x": [1.5, float("inf"), None]})
-    assert store.save("c", {})
-    assert dict(Store(store.folder).load()) == {"a/b": {"x": [1.5, float("inf"), None]}, "c": {}}
+    assert store.save("a/b", json.dumps({"x": [1.5, float("inf"), None]}), paths=["/p\udcff"], at=7.5)
+    assert store.save("c", "{}")
+    store.sync()
+    again = Store(store.folder)
+    assert sorted(again.index(), key=lambda s: s.key) == [Saved("a/b", ("/p\udcff",), 7.5), Saved("c", (), 0.0)]
+    assert again.load("a/b") == {"x": [1.5, float("inf"), None]}
+    assert again.load("c") == {}
 
 
 def test_saving_again_replaces_and_leaves_nothing_else_behind(tmp_path):
     store = Store(str(tmp_path))
-    store.save("a", {"n": 1})
-    store.save("a", {"n": 2})
-    assert dict(store.load()) == {"a": {"n": 2}}
+    store.save("a", '{"n": 1}')
+    store.save("a", '{"n": 2}')
+    assert store.load("a") == {"n": 2}
     assert len(os.listdir(tmp_path)) == 1
 
 
@@ -31,20 +36,20 @@ def test_saving_again_replaces_and_leaves_nothing_else_behind(tmp_path):
 def test_a_torn_or_changed_file_is_set_aside_and_never_raises(tmp_path_factory, state, data):
     folder = tmp_path_factory.mktemp("state")
     store = Store(str(folder))
-    store.save("a", state)
+    store.save("a", json.dumps(state))
     path = next(folder.iterdir())
     whole = path.read_bytes()
     cut = data.draw(st.integers(0, len(whole) - 1))
     path.write_bytes(whole[:cut] + data.draw(st.binary(max_size=3)))
     if path.read_bytes() != whole:
-        assert list(store.load()) == []
+        assert list(store.index()) == []
         assert [p.suffix for p in folder.iterdir()] == [".bad"]
 
 
 def test_files_of_others_are_left_alone(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / f"x{ENDING}").write_bytes(b"garbage")
-    assert list(Store(str(tmp_path)).load()) == []
+    assert list(Store(str(tmp_path)).index()) == []
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
@@ -52,8 +57,8 @@ def test_a_folder_that_cannot_be_written_is_counted_and_said_once(tmp_path, capl
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     store = Store(str(blocked / "state"))
-    assert not store.save("a", {})
-    assert not store.save("a", {})
+    assert not store.save("a", "{}")
+    assert not store.save("a", "{}")
     assert (store.saves, store.failures) == (2, 2)
     assert len(caplog.records) == 1
     assert "after a restart the logs are read again" in caplog.text
@@ -61,21 +66,22 @@ def test_a_folder_that_cannot_be_written_is_counted_and_said_once(tmp_path, capl
 
 def test_without_a_folder_nothing_is_saved_or_counted():
     store = Store(None)
-    assert not store.save("a", {})
-    assert (store.saves, store.failures, list(store.load())) == (0, 0, [])
+    assert not store.save("a", "{}")
+    assert (store.saves, store.failures, list(store.index())) == (0, 0, [])
 
 
 def test_a_state_of_another_version_is_not_used(tmp_path, monkeypatch):
     store = Store(str(tmp_path))
     monkeypatch.setattr("training_monitor.app.store.VERSION", 0)
-    store.save("a", {})
+    store.save("a", "{}")
     monkeypatch.undo()
-    assert list(store.load()) == []
+    assert list(store.index()) == []
 
 
 @pytest.mark.parametrize("key", ["../../etc/passwd", "x" * 5000, "a\x00b", "\udcff", ""])
 def test_any_run_name_stays_inside_the_folder(tmp_path, key):
     store = Store(str(tmp_path / "state"))
-    assert store.save(key, {"k": 1})
+    assert store.save(key, '{"k": 1}')
     assert [p.parent.name for p in tmp_path.rglob(f"*{ENDING}")] == ["state"]
-    assert [key for key, _ in store.load()] == [key]
+    assert [saved.key for saved in store.index()] == [key]
+    assert store.load(key) == {"k": 1}

@@ -1,34 +1,42 @@
-"""Watches all sources and keeps their runs: one thread reads, any thread may look.
+"""Watches all sources and keeps their runs.
 
-Order of one round: what changed is read → records go into runs → time passes for every run → state is saved. A scrape
-sees a consistent picture because runs change only under `_lock`; reading from a file, which may hang, holds no lock.
+The caller's thread waits for changes and lets time pass. What touches a watched file system or the state folder runs
+in lanes (`lanes.py`), where it may hang without holding up anything else. A scrape sees each run as it is between two
+chunks of its log.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import resource
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from training_monitor.app.feed import Feed
-from training_monitor.app.naming import run_name, unique
-from training_monitor.app.offline import goals_of, reference, settings_of
+from training_monitor.app.jobs import Reading, Saving, Searching
+from training_monitor.app.lanes import Lanes
+from training_monitor.app.roster import Roster
 from training_monitor.app.store import Store
 from training_monitor.clock import Clock, SystemClock
 from training_monitor.config import Config
+from training_monitor.errors import MonitorError
 from training_monitor.expose.view import OwnStatus, View
-from training_monitor.records import Event, Snapshot
-from training_monitor.run import Run, restore, state_of
-from training_monitor.tail.discovery import Candidate, Found, discover
+from training_monitor.records import Chunk, Event, Snapshot
+from training_monitor.run import Run
+from training_monitor.tail.discovery import Candidate, Found
+from training_monitor.tail.mounts import Mounts
 from training_monitor.tail.watch import Watcher
 
 log = logging.getLogger(__name__)
 TICK_S = 1.0
 RESCAN_AT_MOST_S = 1.0  # a folder in which files come and go all the time is searched this often
-#: Bytes read from one source before the next one has its turn.
-TURN = 4 << 20
+#: A search, or a save of all changed runs, that took t seconds is repeated after 20 t at the earliest: 5 % of a core.
+REST = 20.0
+START_S = 10.0  # so long the first answer waits for file systems that hang
+STOP_S = 5.0  # so long the end waits for the last save
 
 
 class Monitor:
@@ -44,221 +52,285 @@ class Monitor:
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         on_event: Callable[[Run, Event], None] | None = None,
+        load: Callable[[], Config] | None = None,
+        mounts: Mounts | None = None,
     ) -> None:
-        self.paths, self.config = tuple(paths) or config.paths, config
+        """`on_event` is called in any thread. `load` gives the configuration anew when a reload is asked for."""
         self.clock = clock or SystemClock()
         self.env, self.cwd = os.environ if env is None else env, cwd or os.getcwd()
+        self._given_paths, self.config = tuple(paths), config
         self.store = Store(state_dir or config.state_dir)
-        self.feeds: dict[str, Feed] = {}
-        self.runs: dict[str, Run] = {}
+        self.roster = Roster(config, self.store, self.paths or (self.cwd,))
         self.ready = False
-        self.found: Found | None = None
-        self._on_event = on_event or log_event
-        self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._watcher = Watcher(poll_s=config.poll_s)
-        self._unseen: set[str] = set()  # runs that were found but not read to their end yet
+        self._on_event, self._load = on_event or log_event, load
+        self._given_mounts = mounts
+        self._mounts = mounts or Mounts.read()
+        self._stop, self._reload_wanted = threading.Event(), threading.Event()
+        self._watcher = Watcher(poll_s=config.poll_s, mounts=mounts)
+        self._lanes, self._saver = Lanes(), Lanes()
+        self._readings: dict[str, Reading] = {}
+        self._searches: dict[str, Searching] = {}  # by mount
+        self._saving = Saving(self.roster, self.clock)
+        self._folders: set[str] = set()
         self._scan_wanted = False  # a watched folder has new entries
-        self._dirty: set[str] = set()  # runs changed since their last save
         self._saved_at = self._ticked_at = self._scanned_at = self.clock.monotonic()
-        self._saved: dict[str, dict[str, Any]] = {}  # states found at the start, by path, until their source is found
+        self._reload_ok, self._reloaded_at = True, self.clock.now()
+        self.found: Found | None = None  # by the last searches
+        self._most_files = 512
 
-    # -- the reading thread -------------------------------------------------------------------------------------------
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return self._given_paths or self.config.paths
+
+    # -- the caller's thread ------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Catches up, then follows until `stop`; saves everything at the end."""
+        """Catches up, then follows until `stop`; saves what changed at the end."""
+        self._most_files = raise_open_files() // 2
         self.start()
         while not self._stop.is_set():
-            self.round(self.wait(TICK_S))
-        self.save(everything=True)
+            try:
+                self.round(self.wait(TICK_S))
+            except Exception:
+                log.exception("internal error; it was survived")
+                self._stop.wait(TICK_S)
+        self._lanes.close(TICK_S)
+        self.save()
+        if not self._saver.settle(STOP_S):
+            log.error("the state folder does not answer; what was not saved is read again after a restart")
         self.close()
+
+    def start(self) -> None:
+        """Restores what was saved and reads everything that is there, but for what hangs."""
+        self.roster.recall()
+        self.rescan()
+        end = time.monotonic() + START_S
+        while not self._stop.is_set():
+            settled = self._lanes.settle(0.2)
+            if not self._take_searches() and settled:
+                if not self._lanes.is_hanging() or time.monotonic() > end:
+                    break
+                self._stop.wait(0.05)
+            self._save_if_due()
+        for note in self.found.notes if self.found else ():
+            log.info(note)
+        self.ready = True
+        self.tick()
 
     def wait(self, timeout_s: float) -> set[str]:
         """Paths that may have changed; empty after `timeout_s` seconds or `stop`."""
         return self._watcher.wait(timeout_s)
 
-    def close(self) -> None:
-        """Lets go of all files."""
-        self._watcher.close()
-        for feed in self.feeds.values():
-            feed.tail.close()
+    def round(self, changed: set[str]) -> None:
+        """Has read what changed, lets time pass, looks for new files, saves: each when it is due."""
+        self._take_searches()
+        self._read(path for path in changed if path in self._readings)
+        self._scan_wanted = self._scan_wanted or any(path not in self._readings for path in changed)
+        age = self.clock.monotonic() - self._scanned_at
+        pause = REST * max((search.took_s for search in self._searches.values()), default=0.0)
+        if age >= max(self.config.rescan_s, pause) or (self._scan_wanted and age >= max(RESCAN_AT_MOST_S, pause)):
+            self.rescan()
+        if self._reload_wanted.is_set():
+            self._reload()
+        if self.clock.monotonic() - self._ticked_at >= TICK_S:
+            self.tick()
+        self._save_if_due()
 
-    def start(self) -> None:
-        """Restores what was saved and reads everything that is there."""
-        for key, state in self.store.load():
-            for feed in state.get("feeds", ()):
-                self._saved[feed["path"]] = {"key": key, **state}
-        self.rescan()
-        assert self.found is not None
-        for note in self.found.notes:
-            log.info(note)
-        while not self._stop.is_set() and self._read(list(self.feeds)):
-            self._save_if_due()
-        self._greet()
-        self.ready = True
-        self.tick()
+    def settle(self, timeout_s: float = 60.0) -> bool:
+        """Waits until everything wanted so far is done or hangs; False if that takes too long."""
+        end = time.monotonic() + timeout_s
+        while self._lanes.settle(end - time.monotonic()):
+            if not self._take_searches():
+                return self._saver.settle(end - time.monotonic())
+        return False
+
+    @property
+    def is_crowded(self) -> bool:
+        """So many files are followed that idle ones are not kept open."""
+        return len(self._readings) > self._most_files
 
     def stop(self) -> None:
         """Ends `run` soon; may be called from any thread or a signal handler."""
         self._stop.set()
         self._watcher.wake()
 
-    def round(self, changed: set[str]) -> None:
-        """Reads what changed, lets time pass, looks for new files, saves: each when it is due."""
-        self._scan_wanted = self._scan_wanted or any(path not in self.feeds for path in changed)
-        age = self.clock.monotonic() - self._scanned_at
-        if age >= self.config.rescan_s or (self._scan_wanted and age >= RESCAN_AT_MOST_S):
-            changed |= self.rescan()
-        while self._read([path for path in changed if path in self.feeds]) and not self._stop.is_set():
-            pass
-        self._greet()
-        if self.clock.monotonic() - self._ticked_at >= TICK_S:
-            self.tick()
-        self._save_if_due()
+    def close(self) -> None:
+        """Lets go of all files."""
+        self._lanes.close(TICK_S)
+        self._saver.close(TICK_S)
+        self._watcher.close()
+        for feed in self.roster.feeds.values():
+            feed.close()
 
-    def _greet(self) -> None:
-        """Tells runs that were read for the first time what time it is."""
-        for name in self._unseen:
-            with self._lock:
-                self.runs[name].found(self.clock.now())
-        self._unseen.clear()
+    # -- reading ------------------------------------------------------------------------------------------------------
 
-    def _read(self, paths: Sequence[str]) -> bool:
-        """Gives each source its turn; True if any of them may have more."""
-        more = False
+    def _read(self, paths: Iterable[str]) -> None:
+        """Wants what is new in these sources; the lanes do the rest."""
+        by_lane: dict[str, list[Reading]] = {}
         for path in paths:
-            feed, read = self.feeds[path], 0
-            while read < TURN and not self._stop.is_set():
-                chunk = feed.read()
-                if chunk is None:
-                    break
-                read += len(chunk.data)
-                with self._lock:
-                    events = feed.take(chunk)
-                self._dirty.add(feed.run.name)
-                self._tell(feed.run, events)
-            else:
-                more = True
-        return more
+            reading = self._readings[path]
+            reading.feed.is_current = False
+            by_lane.setdefault(reading.lane, []).append(reading)
+        for lane, readings in by_lane.items():
+            self._lanes.put(lane, readings)
+
+    def took(self, feed: Feed, generation: int, chunk: Chunk | None) -> bool:
+        """Takes what a lane has read; True if there may be more. Called in the lane's thread."""
+        tracked, now = self.roster.runs.get(feed.run.name), self.clock.now()
+        if tracked is None:
+            return False
+        if chunk is not None:
+            for event in tracked.take(feed, generation, chunk, now):
+                self._on_event(tracked.run, event)
+            if chunk.change == "rotated":
+                self.save()  # the generation before may be deleted soon, and with it what a restart would read again
+            if not chunk.at_end:
+                return True
+        tracked.caught_up(feed, now)
+        return False
 
     def tick(self) -> None:
         """Time passes for every run."""
         self._ticked_at, now = self.clock.monotonic(), self.clock.now()
-        for run in list(self.runs.values()):
-            with self._lock:
-                events = run.tick(now)
-            self._tell(run, events)
-            if events:
-                self._dirty.add(run.name)
-
-    def _tell(self, run: Run, events: Sequence[Event]) -> None:
-        for event in events:
-            self._on_event(run, event)
+        self._lanes.help()
+        for tracked in list(self.roster.runs.values()):
+            for event in tracked.tick(now):
+                self._on_event(tracked.run, event)
 
     # -- sources ------------------------------------------------------------------------------------------------------
 
-    def rescan(self) -> set[str]:
-        """Looks for new sources; gives the paths of the new ones."""
+    def rescan(self) -> None:
+        """Starts to look for new sources: each file system by itself."""
         self._scanned_at, self._scan_wanted = self.clock.monotonic(), False
-        self.found = discover(self.paths, env=self.env, cwd=self.cwd)
-        new = [c for c in self.found.candidates if c.path not in self.feeds]
+        self._mounts = self._given_mounts or Mounts.read()
+        by_mount: dict[str, list[str]] = {}
+        for path in self.paths or ("",):
+            by_mount.setdefault(self._mounts.network(os.path.join(self.cwd, path)) or "", []).append(path)
+        for mount in self._searches.keys() - by_mount.keys():
+            del self._searches[mount]
+        for mount, paths in by_mount.items():
+            search = self._searches.setdefault(mount, Searching(self.env, self.cwd, self._watcher.wake))
+            search.paths = tuple(filter(None, paths))
+            self._lanes.put(f"search {mount}", [search])
+
+    def _take_searches(self) -> bool:
+        """Follows what searches have found since the last time; True if there was any."""
+        fresh = [search for search in self._searches.values() if search.is_fresh]
+        for search in fresh:
+            search.is_fresh = False
+        if not fresh:
+            return False
+        found = self.found = merged([s.found for s in self._searches.values() if s.found is not None])
+        new = [c for c in found.candidates if c.path not in self._readings]
         for candidate in new:
             self._add(candidate)
-        for folder in self.found.folders:
+        self._forget({c.path for c in found.candidates})
+        for folder in self._folders.difference(found.folders):
+            self._watcher.remove(folder)
+        for folder in found.folders:
             self._watcher.add(folder, is_folder=True)
-        return {c.path for c in new}
+        self._folders = set(found.folders)
+        self._read(c.path for c in new)
+        return True
 
     def _add(self, candidate: Candidate) -> None:
-        saved = self._saved.pop(candidate.path, None)
-        run = self._run_for(candidate, saved)
-        if run.name not in self.runs:
-            self._unseen.add(run.name)
-        feed = Feed(candidate.path, candidate.kind, run, format=self.config.format, regex=self.config.regex)
-        if saved is not None:
-            self._restore(feed, saved)
-        with self._lock:
-            self.feeds[candidate.path] = feed
-            self.runs.setdefault(feed.run.name, feed.run)
-        self._watcher.add(candidate.path)
+        feed = self.roster.add(candidate)
+        self._readings[feed.path] = Reading(feed, self._mounts.network(feed.path) or "", self)
+        self._watcher.add(feed.path)
 
-    def _run_for(self, candidate: Candidate, saved: dict[str, Any] | None) -> Run:
-        """The run that this source tells of: a saved one, one of the same stem in the same folder, or a new one."""
-        name = run_name(candidate.path, self.paths or (self.cwd,), self.config.names)
-        for other in self.feeds.values():
-            if other.run.name == name and os.path.dirname(other.path) == os.path.dirname(candidate.path):
-                return other.run
-        name = unique(name, candidate.path, self.runs) if saved is None else saved["key"]
-        return self.runs.get(name) or self._new_run(name, candidate.path)
+    def _forget(self, found: set[str]) -> None:
+        """Lets go of runs that are over and whose files are gone."""
+        now = self.clock.now()
+        for path in self._readings.keys() - found:
+            feed = self.roster.feeds[path]
+            tracked = self.roster.of(feed)
+            is_over = tracked.run.last_change is None or tracked.is_expired(now, self.config.expire_s)
+            if is_over and feed.is_current and not feed.tail.exists:
+                self.roster.remove(feed)
+                self._watcher.remove(path)
+                del self._readings[path]
+        self.roster.forget_saved(now - self.config.expire_s)
 
-    def _new_run(self, name: str, path: str) -> Run:
-        settings = self.config.of(name)
-        return Run(
-            name,
-            path,
-            thresholds=settings.thresholds,
-            settings=settings_of(settings),
-            goals=goals_of(settings, reference(settings.baseline, self.config)),
-        )
-
-    def _restore(self, feed: Feed, saved: dict[str, Any]) -> None:
-        """Goes on where the saved state stopped, or from the start where it cannot be used."""
-        try:
-            if feed.run.name not in self.runs:
-                restore(feed.run, saved["run"])
-            self._unseen.discard(feed.run.name)
-            feed.restore(next(f for f in saved["feeds"] if f["path"] == feed.path))
-        except (KeyError, TypeError, ValueError, StopIteration, AttributeError, IndexError) as e:
-            log.error(
-                "%s: its saved state cannot be used (%s: %s); read from the start", feed.path, type(e).__name__, e
-            )
-            self.store.discard(self.store.path(saved["key"]))
-            feed.run = self._new_run(feed.run.name, feed.path)
-            feed.reset()
-
-    # -- state --------------------------------------------------------------------------------------------------------
+    # -- state and configuration --------------------------------------------------------------------------------------
 
     def _save_if_due(self) -> None:
-        if self._dirty and self.clock.monotonic() - self._saved_at >= self.config.save_s:
+        pause = max(self.config.save_s, REST * self._saving.took_s)
+        if self.clock.monotonic() - self._saved_at >= pause:
             self.save()
 
-    def save(self, *, everything: bool = False) -> None:
-        """Saves the runs that changed: offset and detectors of each in one file."""
+    def save(self) -> None:
+        """Has every run saved that changed."""
         self._saved_at = self.clock.monotonic()
-        names = set(self.runs) if everything else set(self._dirty)
-        for name in names:
-            run = self.runs[name]
-            feeds = [f for f in self.feeds.values() if f.run is run]
-            state = {"run": state_of(run), "feeds": [f.state() for f in feeds]}
-            if self.store.save(name, state) or self.store.folder is None:
-                self._dirty.discard(name)
+        if self.store.folder is not None:
+            self._saver.put("state", [self._saving])
+
+    def reload(self) -> None:
+        """Has the configuration read again soon; may be called from any thread or a signal handler."""
+        self._reload_wanted.set()
+        self._watcher.wake()
+
+    def _reload(self) -> None:
+        self._reload_wanted.clear()
+        if self._load is None:
+            return
+        try:
+            config = self._load()
+        except MonitorError as e:
+            self._reload_ok = False
+            for problem in str(e).splitlines():
+                log.error("configuration not loaded, the one before stays in force: %s", problem)
+            return
+        self.config = config
+        self.roster.reconfigure(config, self.paths or (self.cwd,))
+        self._reload_ok, self._reloaded_at = True, self.clock.now()
+        log.info("configuration loaded")
+        self.rescan()
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
     def snapshots(self, *, expired: bool = False) -> list[Snapshot]:
         """Every run that is to be shown, in the order of their names; with `expired` also those of long ago."""
-        now = self.clock.now()
-        with self._lock:
-            shown = [name for name in sorted(self.runs) if expired or not self._expired(self.runs[name], now)]
-            return [self.runs[name].snapshot(now) for name in shown]
+        now, after_s = self.clock.now(), self.config.expire_s
+        runs = sorted(self.roster.runs.copy().items())
+        return [t.snapshot(now) for _, t in runs if t.was_read and (expired or not t.is_expired(now, after_s))]
 
     def view(self) -> View:
         """What a scrape sees."""
-        snapshots = self.snapshots()
-        shown = {s.run for s in snapshots}
-        with self._lock:
-            sources = [f.status for f in self.feeds.values() if f.run.name in shown]
+        now, after_s = self.clock.now(), self.config.expire_s
+        feeds = [f for t in self.roster.runs.copy().values() if not t.is_expired(now, after_s) for f in t.feeds.copy()]
         own = OwnStatus(
             state_saves=self.store.saves,
             state_save_failures=self.store.failures,
-            skipped_files=dict(self.found.skipped) if self.found else {},
+            config_reload_ok=self._reload_ok,
+            config_reload_time=self._reloaded_at,
+            skipped_files=self.found.skipped if self.found else {},
         )
-        return View(snapshots, sources, self.ready, self.config.default.thresholds.table(), own)
+        thresholds = self.config.default.thresholds.table()
+        return View(self.snapshots(), [f.status for f in feeds], self.ready, thresholds, own)
 
-    def _expired(self, run: Run, now: float) -> bool:
-        """A run that is over, or whose files are gone, is shown for a while only."""
-        if run.last_change is None or now - run.last_change <= self.config.expire_s:
-            return False
-        return run.state in ("finished", "crashed", "stalled", "waiting")
+
+def merged(founds: Sequence[Found]) -> Found:
+    """What several searches have found, as if it had been one."""
+    skipped: Counter[str] = Counter()
+    for found in founds:
+        skipped.update(found.skipped)
+    return Found(
+        tuple({c.path: c for found in founds for c in found.candidates}.values()),
+        tuple(note for found in founds for note in found.notes),
+        dict(skipped),
+        tuple(dict.fromkeys(folder for found in founds for folder in found.folders)),
+    )
+
+
+def raise_open_files() -> int:
+    """Lets the process open as many files as it may; gives that number."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = hard if hard != resource.RLIM_INFINITY else max(soft, 1 << 20)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):
+        return soft
+    return most
 
 
 def log_event(run: Run, event: Event) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from training_monitor.config import NameRule
 
@@ -13,29 +13,46 @@ _WANDB = re.compile(r"(?:offline-)?run-\d{8}_\d{6}-(?P<id>[^/]+)(?:/|$)")
 _SUFFIX = re.compile(r"(\.(log|out|err|txt|jsonl|json|csv|db|wandb))+$")
 
 
-def run_name(path: str, watched: Sequence[str], rules: Sequence[NameRule] = ()) -> str:
-    """Name of the run whose log is `path`.
+class Names:
+    """Names the runs found under the watched paths. Touches no file."""
 
-    The first matching rule decides; else a W&B run's id, the path below the watched folder without its ending, or the
-    file's stem.
-    """
-    path = os.path.abspath(path)
-    for rule in rules:
-        if m := rule.match.search(path):
-            return rule.name.format(**{k: v or "" for k, v in m.groupdict().items()})
-    if m := _WANDB.search(path):
-        return m["id"]
-    roots = [root for w in watched if path.startswith((root := _folder(w)).rstrip("/") + "/")]
-    inside = os.path.relpath(path, max(roots, key=len)) if roots else os.path.basename(path)
-    return _SUFFIX.sub("", inside) or inside
+    def __init__(self, watched: Sequence[str], rules: Sequence[NameRule] = ()) -> None:
+        self._folders = {_folder(path) for path in watched}
+        self._rules = rules
+
+    def of(self, path: str) -> str:
+        """The first matching rule decides; else a W&B run's id, the path below the watched folder without its ending,
+        or the file's stem.
+        """
+        path = os.path.abspath(path)
+        for rule in self._rules:
+            if m := rule.match.search(path):
+                return rule.name.format(**{k: v or "" for k, v in m.groupdict().items()})
+        if m := _WANDB.search(path):
+            return m["id"]
+        root = next((folder for folder in _parents(path) if folder in self._folders), os.path.dirname(path))
+        inside = os.path.relpath(path, root)
+        return _SUFFIX.sub("", inside) or inside
+
+
+def run_name(path: str, watched: Sequence[str], rules: Sequence[NameRule] = ()) -> str:
+    """Name of the run whose log is `path`; see `Names.of`."""
+    return Names(watched, rules).of(path)
 
 
 def _folder(watched: str) -> str:
-    """The folder that a watched path, or the fixed part of a glob, stands for."""
+    """A watched path, or the folder that the fixed part of a glob stands for. A file is no folder of anything."""
     fixed = re.split(r"[*?\[]", watched, maxsplit=1)[0]
-    path = os.path.abspath(fixed or ".")
-    is_folder = os.path.isdir(path) if fixed == watched else not fixed or fixed.endswith("/")
-    return path if is_folder else os.path.dirname(path)
+    if fixed != watched and not fixed.endswith("/"):
+        fixed = os.path.dirname(fixed)
+    return os.path.abspath(fixed or ".")
+
+
+def _parents(path: str) -> Iterator[str]:
+    """The folders above `path`, nearest first."""
+    while (parent := os.path.dirname(path)) != path:
+        yield parent
+        path = parent
 
 
 def unique(name: str, path: str, taken: Container[str]) -> str:

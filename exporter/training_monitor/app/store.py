@@ -1,7 +1,10 @@
-"""Keeps the state of runs in a folder: one file a run, offset and detectors together, replaced atomically.
+"""Keeps the state of runs in a folder: one file a run, offsets and detectors together, replaced atomically.
 
-After a crash the file holds the state of some moment as a whole: reading goes on from the offset in it, and the
-detectors are as they were at that offset, so that nothing is counted twice or forgotten.
+After a crash the file holds the state of some moment as a whole: reading goes on from the offsets in it, and the
+detectors are as they were at these offsets, so that nothing is counted twice or forgotten.
+
+A file is a SHA-256 of all that follows, one line of JSON (version, key, paths of the sources, time), and the state as
+JSON compressed with zlib.
 """
 
 from __future__ import annotations
@@ -11,16 +14,28 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 log = logging.getLogger(__name__)
-VERSION = 1
+VERSION = 2
 ENDING = ".state"
+MAX_STATE = 64 << 20  # bytes of one unpacked state; a real one has some 100 kB
+UNUSABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, zlib.error, RecursionError, OverflowError)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What is known of a saved state without unpacking it."""
+
+    key: str
+    paths: tuple[str, ...]
+    at: float  # unix seconds: when it was saved
 
 
 class Store:
-    """A folder of state files. No method raises: a failure is logged, counted and survived."""
+    """A folder of state files. A failure to write is logged, counted and survived."""
 
     def __init__(self, folder: str | None) -> None:
         self.folder = folder
@@ -28,63 +43,77 @@ class Store:
         self.failures = 0
         self.problem: str | None = None
 
-    def save(self, key: str, state: dict[str, Any]) -> bool:
-        """Replaces the state of `key`; True if it is durably on disk."""
+    def save(self, key: str, state: str, *, paths: Sequence[str] = (), at: float = 0.0) -> bool:
+        """Replaces the state (JSON) of `key`; True if its content is on the disk. See `sync`."""
         if self.folder is None:
             return False
         self.saves += 1
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
-            self._replace(self._path(key), _pack({"version": VERSION, "key": key, "state": state}))
-        except OSError as e:
-            self.failures += 1
-            self._say(
-                f"state cannot be saved in {self.folder}: {e.strerror or e}; after a restart the logs are read again"
-            )
+            self._replace(self._path(key), _pack(Saved(key, tuple(paths), at), state))
+        except (OSError, ValueError) as e:
+            self._failed(e)
             return False
         self.problem = None
         return True
 
-    def load(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every readable state with its key; broken ones are set aside (`.bad`) and said."""
+    def sync(self) -> None:
+        """Makes the names of all saved files durable. Before that a power cut may bring older states back."""
+        if self.folder is None:
+            return
+        try:
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as e:
+            self._failed(e)
+
+    def index(self) -> Iterator[Saved]:
+        """Every state that can be read; broken ones are set aside (`.bad`) and said."""
         if self.folder is None or not os.path.isdir(self.folder):
             return
-        for name in sorted(_names(self.folder)):
+        for name in sorted(self._names()):
             path = os.path.join(self.folder, name)
             try:
                 with open(path, "rb") as file:
-                    found = _unpack(file.read())
+                    saved, _ = _split(file.read())
             except OSError as e:
                 self._say(f"{path}: cannot be read: {e.strerror or e}; its run is read from the start")
-            except (ValueError, KeyError, TypeError, zlib.error) as e:
+            except UNUSABLE as e:
                 self._say(f"{path}: not a state of version {VERSION} ({e}); its run is read from the start")
-                self.discard(path)
+                self._set_aside(path)
             else:
-                yield found
+                yield saved
+
+    def load(self, key: str) -> Any:
+        """The state of `key`. Raises OSError or one of UNUSABLE."""
+        with open(self._path(key), "rb") as file:
+            _, body = _split(file.read())
+        unpacker = zlib.decompressobj()
+        text = unpacker.decompress(body, MAX_STATE)
+        if unpacker.unconsumed_tail:
+            raise ValueError(f"longer than {MAX_STATE >> 20} MB")
+        return json.loads(text)
 
     def forget(self, key: str) -> None:
         """Removes the state of `key`."""
         if self.folder is not None:
             _remove(self._path(key))
 
-    def discard(self, path: str) -> None:
-        """Sets a file aside that cannot be used."""
-        try:
-            os.replace(path, path + ".bad")
-        except OSError:
-            log.debug("cannot set %s aside", path)
-
-    def path(self, key: str) -> str:
-        return self._path(key)
+    def discard(self, key: str) -> None:
+        """Sets the state of `key` aside: it cannot be used."""
+        if self.folder is not None:
+            self._set_aside(self._path(key))
 
     def _path(self, key: str) -> str:
         assert self.folder is not None
-        return os.path.join(
-            self.folder, hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:24] + ENDING
-        )
+        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+        return os.path.join(self.folder, digest[:24] + ENDING)
 
     def _replace(self, path: str, data: bytes) -> None:
-        part = f"{path}.{os.getpid()}.part"
+        part = f"{path}.part"
         try:
             with open(part, "wb") as file:
                 file.write(data)
@@ -94,11 +123,25 @@ class Store:
         except OSError:
             _remove(part)
             raise
-        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+
+    def _names(self) -> list[str]:
+        assert self.folder is not None
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            return [name for name in os.listdir(self.folder) if name.endswith(ENDING)]
+        except OSError as e:
+            self._say(f"{self.folder}: cannot be read: {e.strerror or e}; the logs are read from the start")
+            return []
+
+    def _set_aside(self, path: str) -> None:
+        try:
+            os.replace(path, path + ".bad")
+        except OSError:
+            log.debug("cannot set %s aside", path)
+
+    def _failed(self, error: OSError | ValueError) -> None:
+        self.failures += 1
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        self._say(f"state cannot be saved in {self.folder}: {why}; after a restart the logs are read again")
 
     def _say(self, problem: str) -> None:
         """Logs a problem once, not at every try."""
@@ -107,27 +150,22 @@ class Store:
         self.problem = problem
 
 
-def _pack(document: dict[str, Any]) -> bytes:
-    body = zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 1)
-    return hashlib.sha256(body).digest() + body
+def _pack(saved: Saved, state: str) -> bytes:
+    head = {"version": VERSION, "key": saved.key, "paths": saved.paths, "at": saved.at}
+    data = json.dumps(head).encode() + b"\n" + zlib.compress(state.encode(), 1)
+    return hashlib.sha256(data).digest() + data
 
 
-def _unpack(data: bytes) -> tuple[str, dict[str, Any]]:
-    digest, body = data[:32], data[32:]
-    if hashlib.sha256(body).digest() != digest:
+def _split(data: bytes) -> tuple[Saved, bytes]:
+    """What stands in the first line, and the packed state. Raises one of UNUSABLE."""
+    digest, data = data[:32], data[32:]
+    if hashlib.sha256(data).digest() != digest:
         raise ValueError("torn or changed")
-    document = json.loads(zlib.decompress(body))
-    if document["version"] != VERSION:
-        raise ValueError(f"version {document['version']}")
-    return document["key"], document["state"]
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return [name for name in os.listdir(folder) if name.endswith(ENDING)]
-    except OSError as e:
-        log.error("%s: cannot be read: %s", folder, e.strerror or e)
-        return []
+    line, _, body = data.partition(b"\n")
+    head = json.loads(line)
+    if head["version"] != VERSION:
+        raise ValueError(f"version {head['version']}")
+    return Saved(str(head["key"]), tuple(map(str, head["paths"])), float(head["at"])), body
 
 
 def _remove(path: str) -> None:

@@ -1,4 +1,4 @@
-"""`training-monitor serve`: one thread reads, the web server's threads answer, SIGTERM ends both within a second."""
+"""`training-monitor serve`: one thread reads, the web server's threads answer, SIGTERM ends both, SIGHUP has the configuration read again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import FrameType
 from training_monitor import __version__
 from training_monitor.app.monitor import Monitor
 from training_monitor.cli.logs import set_up
-from training_monitor.config import load
+from training_monitor.config import Config, load
 from training_monitor.expose.http import WebServer
 
 log = logging.getLogger(__name__)
@@ -21,9 +21,12 @@ ADDRESS = "127.0.0.1:10042"
 def serve(args: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT."""
     set_up(args.log_level, args.log_format)
-    config = load(args.config_file)
-    config = replace(config, wandb_runs=(*config.wandb_runs, *args.wandb))
-    monitor = Monitor(args.paths, config, state_dir=args.state_dir)
+
+    def configured() -> Config:
+        config = load(args.config_file)
+        return replace(config, wandb_runs=(*config.wandb_runs, *args.wandb))
+
+    monitor = Monitor(args.paths, configured(), state_dir=args.state_dir, load=configured)
     server = WebServer(args.addresses or [ADDRESS], monitor.view, web_config=args.web_config)
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -31,6 +34,7 @@ def serve(args: argparse.Namespace) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    signal.signal(signal.SIGHUP, lambda number, frame: monitor.reload())
     server.start()
     try:
         log.info("listening", extra={"fields": {"address": " ".join(server.urls), "version": __version__}})

@@ -1,0 +1,95 @@
+"""What runs in lanes: reading a source, looking for sources, saving."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from training_monitor.app.feed import Feed
+from training_monitor.app.roster import Roster
+from training_monitor.clock import Clock
+from training_monitor.records import Chunk
+from training_monitor.tail.discovery import Found, discover
+
+log = logging.getLogger(__name__)
+
+
+class Taker(Protocol):
+    """Who takes what was read."""
+
+    @property
+    def is_crowded(self) -> bool: ...
+
+    def took(self, feed: Feed, generation: int, chunk: Chunk | None) -> bool: ...
+
+
+class Reading:
+    """Reads a source, a chunk at a turn, until nothing more is there."""
+
+    def __init__(self, feed: Feed, lane: str, taker: Taker) -> None:
+        self.feed, self.lane = feed, lane
+        self._taker = taker
+
+    def fetch(self) -> tuple[int, Chunk | None]:
+        feed = self.feed
+        if feed.broken:
+            return feed.generation, None
+        generation, chunk = feed.generation, feed.read()
+        if chunk is None:
+            feed.rest(is_crowded=self._taker.is_crowded)
+        return generation, chunk
+
+    def take(self, found: tuple[int, Chunk | None]) -> bool:
+        try:
+            return self._taker.took(self.feed, *found)
+        except Exception:
+            log.exception("%s: internal error; it is not read any more", ascii(self.feed.path))
+            self.feed.broken = f"{self.feed.path!r}: internal error, see the exporter's log; other logs go on"
+            return False
+
+
+class Searching:
+    """Looks for sources under the paths that lie on one file system."""
+
+    def __init__(self, env: Mapping[str, str], cwd: str, on_news: Callable[[], None]) -> None:
+        self._env, self._cwd, self._on_news = env, cwd, on_news
+        self.paths: tuple[str, ...] = ()
+        self.found: Found | None = None
+        self.is_fresh = False  # found something that nobody has looked at
+        self.took_s = 0.0
+
+    def fetch(self) -> Found:
+        started = time.thread_time()
+        found = discover(self.paths, env=self._env, cwd=self._cwd)
+        self.took_s = time.thread_time() - started
+        return found
+
+    def take(self, found: Found) -> bool:
+        self.found, self.is_fresh = found, True
+        self._on_news()
+        return False
+
+
+class Saving:
+    """Saves every run that changed since its last save."""
+
+    def __init__(self, roster: Roster, clock: Clock) -> None:
+        self._roster, self._clock = roster, clock
+        self.took_s = 0.0
+
+    def fetch(self) -> None:
+        started = time.thread_time()
+        store, runs = self._roster.store, self._roster.runs.copy()
+        changed = [tracked for tracked in runs.values() if tracked.is_dirty and tracked.is_whole]
+        for tracked in changed:
+            paths = [feed.path for feed in tracked.feeds.copy()] + list(tracked.absent)
+            if not store.save(tracked.name, tracked.dumped(), paths=paths, at=self._clock.now()):
+                tracked.is_dirty = True
+        if changed:
+            store.sync()
+        self.took_s = time.thread_time() - started
+
+    def take(self, found: None) -> bool:
+        return False

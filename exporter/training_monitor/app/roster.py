@@ -1,0 +1,145 @@
+"""Which runs there are and which sources tell of each: through restarts, renamings and logs that come and go."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+from training_monitor.app.feed import Feed
+from training_monitor.app.naming import Names, unique
+from training_monitor.app.offline import goals_of, reference, settings_of
+from training_monitor.app.store import UNUSABLE, Saved, Store
+from training_monitor.app.tracked import Tracked
+from training_monitor.config import Config
+from training_monitor.errors import InputError
+from training_monitor.estimate.baseline import Reference
+from training_monitor.run import Run, restore
+from training_monitor.tail.discovery import Candidate
+
+log = logging.getLogger(__name__)
+
+
+class Roster:
+    """Runs by name and sources by path. One thread changes them; any thread may look at a copy."""
+
+    def __init__(self, config: Config, store: Store, watched: Sequence[str]) -> None:
+        self.config, self.store = config, store
+        self.runs: dict[str, Tracked] = {}
+        self.feeds: dict[str, Feed] = {}
+        self._names = Names(watched, config.names)
+        self._kin: dict[tuple[str, str], str] = {}  # folder and name of a source → key of the run it tells of
+        self._saved: dict[str, Saved] = {}  # by key: states whose sources have not been found yet
+        self._taken: set[str] = set()  # keys in use, by a run or a saved state
+        self._keys: dict[str, str] = {}  # path of a source → key of the saved state that knows it
+
+    def recall(self) -> None:
+        """Takes note of what was saved. A state is used when a source of it is found."""
+        for saved in self.store.index():
+            self._saved[saved.key] = saved
+            self._taken.add(saved.key)
+            for path in saved.paths:
+                self._keys[path] = saved.key
+                self._kin.setdefault(self._kinship(path), saved.key)
+
+    def add(self, candidate: Candidate) -> Feed:
+        """Begins to follow a source, where its saved state stopped or from its start."""
+        path = candidate.path
+        tracked = self._tracked(path)
+        feed = Feed(path, candidate.kind, tracked.run, format=self.config.format, regex=self.config.regex)
+        with tracked.lock:
+            tracked.feeds.append(feed)
+            saved = tracked.absent.pop(path, None)
+        if saved is not None:
+            try:
+                feed.restore(saved)
+            except UNUSABLE as e:
+                self._discard(tracked.name, e)
+                tracked.reset(self._new_run(tracked.name, tracked.run.source))
+        self.feeds[path] = feed
+        return feed
+
+    def of(self, feed: Feed) -> Tracked:
+        return self.runs[feed.run.name]
+
+    def remove(self, feed: Feed) -> None:
+        """Follows a source no more; a run without sources is forgotten, its saved state as well."""
+        del self.feeds[feed.path]
+        tracked = self.of(feed)
+        with tracked.lock:
+            tracked.feeds.remove(feed)
+            feed.reset()
+            feed.close()
+        if not tracked.feeds:
+            del self.runs[tracked.name]
+            self._taken.discard(tracked.name)
+            self._kin = {kinship: key for kinship, key in self._kin.items() if key != tracked.name}
+            self.store.forget(tracked.name)
+
+    def forget_saved(self, before: float) -> None:
+        """Removes states saved before this time (unix seconds) whose sources are nowhere to be found."""
+        for key in [key for key, saved in self._saved.items() if saved.at < before]:
+            for path in self._saved.pop(key).paths:
+                self._keys.pop(path, None)
+            self._taken.discard(key)
+            self._kin = {kinship: other for kinship, other in self._kin.items() if other != key}
+            self.store.forget(key)
+
+    def reconfigure(self, config: Config, watched: Sequence[str]) -> None:
+        """Gives every run its thresholds, prices and goals anew; format, names and paths hold for new sources."""
+        self.config, self._names = config, Names(watched, config.names)
+        for tracked in self.runs.values():
+            name, source = tracked.name, tracked.run.source
+            tracked.renew(lambda name=name, source=source: self._new_run(name, source))  # type: ignore[misc]
+
+    def _tracked(self, path: str) -> Tracked:
+        """The run that a source tells of: its saved one, that of its kin (a SLURM job's .out and .err), or a new."""
+        kinship = self._kinship(path)
+        key = self._keys.get(path) or self._kin.get(kinship)
+        if key is None:
+            key = unique(kinship[1], path, self._taken)
+            self._taken.add(key)
+        self._kin.setdefault(kinship, key)
+        if key in self._saved:
+            self.runs[key] = self._restored(self._saved.pop(key), path)
+        elif key not in self.runs:
+            self.runs[key] = Tracked(self._new_run(key, path))
+        return self.runs[key]
+
+    def _kinship(self, path: str) -> tuple[str, str]:
+        return os.path.dirname(path), self._names.of(path)
+
+    def _restored(self, saved: Saved, path: str) -> Tracked:
+        tracked = Tracked(self._new_run(saved.key, saved.paths[0] if saved.paths else path))
+        try:
+            state = self.store.load(saved.key)
+            restore(tracked.run, state["run"])
+            tracked.absent = {feed["path"]: feed for feed in state["feeds"]}
+            tracked.was_restored = True
+        except (OSError, *UNUSABLE) as e:
+            self._discard(saved.key, e)
+            tracked = Tracked(self._new_run(saved.key, path))
+        return tracked
+
+    def _discard(self, key: str, error: Exception) -> None:
+        why = f"{type(error).__name__}: {error}"
+        log.error("%s: its saved state cannot be used (%s); read from the start", ascii(key), why)
+        self.store.discard(key)
+
+    def _new_run(self, name: str, path: str) -> Run:
+        settings = self.config.of(name)
+        return Run(
+            name,
+            path,
+            thresholds=settings.thresholds,
+            settings=settings_of(settings),
+            goals=goals_of(settings, self._reference(settings.baseline)),
+        )
+
+    def _reference(self, path: str | None) -> Reference | None:
+        """The baseline; without it, rather than not at all, is a run compared with nothing."""
+        try:
+            return reference(path, self.config)
+        except InputError as e:
+            log.error("no baseline to compare with: %s", e)
+            return None

@@ -1,0 +1,127 @@
+"""A run with the sources it is read from: what is read, saved and shown together, under one lock."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from training_monitor.app.feed import Feed
+from training_monitor.records import Chunk, Event, Snapshot
+from training_monitor.run import Run, restore, state_of
+from training_monitor.run.run import REFIT_S
+
+
+class Tracked:
+    """One run. Its lock is held for one chunk or one look at a time, never while a file is touched."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.lock = threading.Lock()
+        self.feeds: list[Feed] = []
+        self.absent: dict[str, dict[str, Any]] = {}  # saved states of sources that have not been found again
+        self.was_restored = False
+        self.is_dirty = False  # changed since the last save
+        self._changed_at = 0.0  # unix seconds
+        self._snapshot: tuple[Snapshot, float] | None = None  # and when it was made; None: out of date
+
+    @property
+    def name(self) -> str:
+        return self.run.name
+
+    # -- the reading threads ------------------------------------------------------------------------------------------
+
+    def take(self, feed: Feed, generation: int, chunk: Chunk, now: float) -> list[Event]:
+        """Feeds what was read; gives the events it raised. What was read before a reset is dropped."""
+        with self.lock:
+            if generation != feed.generation:
+                return []
+            self._change(now)
+            return feed.take(chunk)
+
+    def caught_up(self, feed: Feed, now: float) -> None:
+        """`feed` was read to its present end."""
+        with self.lock:
+            is_first = not self.was_read
+            feed.is_current = feed.was_read = True
+            if is_first and self.was_read and not self.was_restored:
+                self.run.found(now)
+                self._change(now)
+
+    # -- time, configuration, state -----------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> list[Event]:
+        """Time passes. It stands still for a run whose sources cannot be read at present: nobody knows what it does."""
+        with self.lock:
+            if not all(feed.is_current for feed in self.feeds) or all(feed.problem for feed in self.feeds):
+                return []
+            before = self.run.state, self.run.active()
+            events = self.run.tick(now)
+            if events or before != (self.run.state, self.run.active()):
+                self._change(now)
+            return events
+
+    def renew(self, new: Callable[[], Run]) -> None:
+        """Moves everything known into a new run, which has another configuration. Raises as `run.restore`."""
+        with self.lock:
+            run = new()
+            restore(run, json.loads(json.dumps(state_of(self.run))))
+            self._use(run)
+
+    def reset(self, run: Run) -> None:
+        """Starts over with a fresh run: all sources are read from their start."""
+        with self.lock:
+            self.absent.clear()
+            self.was_restored = False
+            for feed in self.feeds:
+                feed.reset()
+            self._use(run)
+
+    def _use(self, run: Run) -> None:
+        self.run, self.is_dirty, self._snapshot = run, True, None
+        for feed in self.feeds:
+            feed.run = run
+
+    def _change(self, now: float) -> None:
+        self.is_dirty, self._snapshot, self._changed_at = True, None, now
+
+    def dumped(self) -> str:
+        """The state of the run and the places in its sources, of one moment, as JSON."""
+        with self.lock:
+            self.is_dirty = False
+            feeds = [*(feed.state() for feed in self.feeds), *self.absent.values()]
+            return json.dumps({"run": state_of(self.run), "feeds": feeds}, separators=(",", ":"))
+
+    # -- looking ------------------------------------------------------------------------------------------------------
+
+    @property
+    def was_read(self) -> bool:
+        """All that there was has been read once; before that the run is a torso that nobody should see."""
+        return self.was_restored or all(feed.was_read for feed in self.feeds)
+
+    @property
+    def is_whole(self) -> bool:
+        """What is known belongs together and can be saved; not so during the first catch-up, or after an error."""
+        return self.was_read and not any(feed.broken for feed in self.feeds)
+
+    def is_expired(self, now: float, after_s: float) -> bool:
+        """The run is over, or silent, for so long that it is not shown any more."""
+        changed = self.run.last_change
+        if changed is None or now - changed <= after_s:
+            return False
+        return self.run.state in ("finished", "crashed", "stalled", "waiting")
+
+    def snapshot(self, now: float) -> Snapshot:
+        """Everything known of the run; made anew only if the run has changed."""
+        kept = self._snapshot
+        if kept is not None and not self._is_estimate_due(kept[1], now):
+            return kept[0]
+        with self.lock:
+            made = self.run.snapshot(now)
+            self._snapshot = made, now
+        return made
+
+    def _is_estimate_due(self, made: float, now: float) -> bool:
+        """The final loss is estimated at most every `REFIT_S`: the last change may not be in it yet."""
+        return made - self._changed_at < REFIT_S <= now - made
