@@ -38,13 +38,18 @@ class Jsonl(Format):
             row = json.loads(line)
         except (ValueError, RecursionError):
             return None
-        out: list[Record] = []
-        if not isinstance(row, dict):
-            return None
         row = flattened(row)
+        out: list[Record] = []
         if self.reader.take(plan_of(tuple(row)), list(row.values()), out, number, time):
             return out
         return _last_row(row, number, time)
+
+    def run(self, lines: Sequence[bytes], numbers: Sequence[int], start: int, out: list[Record]) -> int:
+        for i in range(start, len(lines)):
+            if not lines[i].startswith(b'{"') or not (records := self.parse(lines[i], numbers[i], None)):
+                return i
+            out += records
+        return len(lines)
 
 
 def _last_row(row: dict[str, object], number: int, time: float | None) -> Sequence[Record] | None:
