@@ -12,11 +12,20 @@ from training_monitor.state import Stateful
 Found: TypeAlias = tuple[int, Event]
 
 
+class Ten(NamedTuple):
+    """The mean of ten losses in a row, single outliers clipped, in log loss."""
+
+    at: int  # position of the last one in the batch
+    mean: float
+    clipped: int  # points that were clipped
+    sigma: float  # noise of a point, so that the mean of n points has sigma / sqrt(n); infinite while unknown
+
+
 class Scores(NamedTuple):
     """The losses of a batch against their own recent level, one entry for each finite positive loss.
 
     `y` is the log of the loss, `level` its expected value, `sigma` its noise, all in nats of log loss, and `z` is
-    (y - level) / sigma. While the level is still being learned z is 0.
+    (y - level) / sigma. While the level is still being learned z is 0. Each ten points give a mean.
     """
 
     at: list[int]  # position in the batch
@@ -25,6 +34,7 @@ class Scores(NamedTuple):
     sigma: list[float]
     z: list[float]
     memory: list[float]  # standard error of a mean over that of white noise: above 1 where the log is smoothed
+    tens: list[Ten]
 
 
 class Condition(Stateful):

@@ -11,8 +11,9 @@ from training_monitor.detect.thresholds import Thresholds
 from training_monitor.detect.windows import median
 from training_monitor.records import Step
 
-WARM_UP = 24  # norms before any is judged
-EVERY = 8  # norms between two looks at the level
+WARM_UP = 32  # norms before any is judged
+EVERY = 16  # norms between two looks at the level
+PATIENCE = 64  # high norms in a row that do not teach the level
 LOSS_RISE = 3.0  # z of a loss that says the same
 
 
@@ -37,35 +38,50 @@ class GradNorm(Detector):
         self.held = 0  # norms in a row above the first limit
 
     def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
-        found: list[Found] = []
-        condition = self.conditions["grad_norm_spike"]
-        window = self.window
-        warning, critical = self.limits.warning, self.limits.critical
-        z: dict[int, float] | None = None
-        for at, step in enumerate(steps):
+        at: list[int] = []
+        norms: list[float] = []
+        for i, step in enumerate(steps):
             norm = step.grad_norm
-            if norm is None or not 0 < norm < math.inf:
-                continue
-            level = 0
-            if norm >= warning * self.base:
-                if z is None:
-                    z = dict(zip(scores.at, scores.z, strict=True))
-                self.held += 1
-                level = 1 if norm < critical * self.base else 3 if z.get(at, 0.0) > LOSS_RISE else 2
-                level = min(3, level + (self.held > 1))
-            elif self.held:
-                self.held = 0
-            if (level or condition.level) and condition.rises(level):
-                message = (
-                    f"gradient norm {norm:.3g} at step {step.step} is {norm / self.base:.1f}x "
-                    f"its recent level {self.base:.3g}"
-                )
-                found.append((at, event(step, "grad_norm_spike", level, message, value=norm, expected=self.base)))
-            if not level or self.held > 64:
-                window.append(norm)
-                self.n += 1
-                if self.n % EVERY == 0 and self.n >= WARM_UP:
-                    self.base = median(sorted(window))
+            if norm is not None and 0.0 < norm < math.inf:
+                at.append(i)
+                norms.append(norm)
+        found: list[Found] = []
+        start = 0
+        while start < len(norms):
+            chunk = norms[start : start + EVERY - self.n % EVERY]
+            if (
+                not self.held
+                and not self.conditions["grad_norm_spike"].level
+                and max(chunk) < self.limits.warning * self.base
+            ):
+                self._accept(chunk)
+            else:
+                for k in range(start, start + len(chunk)):
+                    found += self._judge(steps[at[k]], at[k], norms[k], scores)
+            start += len(chunk)
+        return found
+
+    def _accept(self, norms: list[float]) -> None:
+        self.window.extend(norms)
+        self.n += len(norms)
+        if self.n % EVERY == 0 and self.n >= WARM_UP:
+            self.base = median(sorted(self.window))
+
+    def _judge(self, step: Step, at: int, norm: float, scores: Scores) -> list[Found]:
+        level, ratio = 0, norm / self.base
+        if ratio >= self.limits.warning:
+            self.held += 1
+            rises = at in scores.at and scores.z[scores.at.index(at)] > LOSS_RISE
+            level = 1 if ratio < self.limits.critical else 3 if rises else 2
+            level = min(3, level + (self.held > 1))
+        else:
+            self.held = 0
+        found: list[Found] = []
+        if self.conditions["grad_norm_spike"].rises(level):
+            message = f"gradient norm {norm:.3g} at step {step.step} is {ratio:.1f}x its recent level {self.base:.3g}"
+            found.append((at, event(step, "grad_norm_spike", level, message, value=norm, expected=self.base)))
+        if not level or self.held > PATIENCE:
+            self._accept([norm])
         return found
 
     def levels(self) -> dict[str, float | None]:

@@ -13,14 +13,16 @@ DELTA = 3.5  # standard deviations: the shift that the evidence is counted for
 HALF = DELTA * DELTA / 2
 PAGE = 13.5  # evidence for a warning, nats
 NOTICE = 9.0  # evidence for a notice, nats
+FULL = 30.0  # evidence is not counted beyond, nats: a long spike must end some time
 MOST = 8.0  # evidence that one point can give, nats: two are needed
 SHORT_RISE, LONG_RISE, LONG = 0.06, 0.03, 12  # mean log rise that is worth a warning, below and from 12 points on
 LASTING = 10  # points at the warning ratio that are as bad as one at the critical ratio
+NEARLY = 0.1  # log: three points whose mean is so near to the critical ratio have reached it
 DECAY_FROM, DECAY_TO, DECAY_RISE = 12.0, 2.5, 0.18  # z and log rise of a point, z of the next: a spike that decays
 ODD = 4.0  # z of an odd point
+PRIOR_ODD, PRIOR_POINTS, MEMORY = 0.75, 250, 4000  # before the first point: 0.75 odd points in 250
 CLEAN_RATE = 0.005  # rate of odd points below which one point of …
 CLEAN_Z, ODD_Z = 5.0, 6.0  # … the first z is a notice, else of the second
-PRIOR_ODD, PRIOR_POINTS, MEMORY = 0.75, 250, 2000  # before the first point: 0.75 odd points in 250
 RARE = 3e-4  # rate of odd points that any run may have
 
 
@@ -33,18 +35,8 @@ class LossSpike(Detector):
     """
 
     __slots__ = (
-        "evidence",
-        "held",
-        "held_rise",
-        "last_rise",
-        "limits",
-        "odd_rate",
-        "points",
-        "rise",
-        "seen",
-        "z1",
-        "z2",
-    )
+        "evidence", "held", "held_rise", "last_rise", "limits", "odd", "points", "rise", "seen", "z1", "z2",
+    )  # fmt: skip
     constants = ("limits",)
 
     def __init__(self, thresholds: Thresholds) -> None:
@@ -55,55 +47,65 @@ class LossSpike(Detector):
         self.rise = 0.0  # sum over those points
         self.held = 0  # points in a row above the warning ratio
         self.held_rise = 0.0  # sum over those points
-        self.odd_rate = PRIOR_ODD / PRIOR_POINTS
-        self.seen = PRIOR_POINTS  # points that the rate is known from
+        self.odd, self.seen = PRIOR_ODD, PRIOR_POINTS  # odd single points, and all
         self.z1 = self.z2 = self.last_rise = 0.0
 
     def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
         found: list[Found] = []
         condition = self.conditions["loss_spike"]
-        warning, critical = self.limits
-        for at, y, base, _, z, memory in zip(*scores, strict=True):
+        low, warning = HALF / DELTA, self.limits[0]
+        z1, z2, seen = self.z1, self.z2, self.seen
+        busy = self.evidence > 0 or condition.level > 0 or self.held > 0
+        for at, y, base, z, memory in zip(scores.at, scores.y, scores.level, scores.z, scores.memory, strict=True):
+            seen += 1
             rise = y - base
-            level = self._evidence(z, z / memory, rise)
-            if rise > warning:
-                self.held += 1
-                self.held_rise += rise
-                if (
-                    rise >= critical
-                    or self.held >= LASTING
-                    or (self.held >= 3 and self.held_rise > self.held * (critical - 0.1))
-                ):
-                    level = 3
-                elif self.held >= 2:
-                    level = max(level, 2)
-            elif self.held:
-                self.held, self.held_rise = 0, 0.0
-            if (level or condition.level) and condition.rises(level):
-                found.append((at, self._event(steps[at], level, math.exp(base))))
+            if busy or z > low or rise > warning or z1 > ODD:
+                self.z1, self.z2, self.seen = z1, z2, seen
+                level = max(self._evidence(z, z / memory, rise), self._ratio(rise))
+                seen = self.seen
+                if (level or condition.level) and condition.rises(level):
+                    found.append((at, self._event(steps[at], level, math.exp(base))))
+                busy = self.evidence > 0 or condition.level > 0 or self.held > 0
+            z2, z1 = z1, z
+        self.z1, self.z2, self.seen = z1, z2, seen
         return found
 
     def _evidence(self, z: float, whitened: float, rise: float) -> int:
-        level = 1 if z > (CLEAN_Z if self.odd_rate < CLEAN_RATE else ODD_Z) else 0
-        most = min(MOST, -math.log(self.odd_rate))
-        self.evidence += min(DELTA * whitened - HALF, most)
+        """The level of z; takes the evidence of a point."""
+        if self.seen >= MEMORY:
+            self.odd, self.seen = self.odd / 2, self.seen // 2
+        rate = max(RARE, self.odd / self.seen)
+        level = 1 if z > (CLEAN_Z if rate < CLEAN_RATE else ODD_Z) else 0
+        self.evidence += min(DELTA * whitened - HALF, MOST, -math.log(rate))
         if self.evidence <= 0:
             self.evidence = self.rise = 0.0
             self.points = 0
         else:
-            self.evidence = min(self.evidence, 30.0)
+            self.evidence = min(self.evidence, FULL)
             self.points += 1
             self.rise += rise
             if self.evidence > NOTICE and self.points > 1:
                 enough = SHORT_RISE if self.points < LONG else LONG_RISE
                 level = 2 if self.evidence > PAGE and self.rise > self.points * enough else 1
-        if self.z1 > DECAY_FROM and z > DECAY_TO and self.odd_rate < CLEAN_RATE and self.last_rise > DECAY_RISE:
+        if self.z1 > DECAY_FROM and z > DECAY_TO and rate < CLEAN_RATE and self.last_rise > DECAY_RISE:
             level = 2
-        is_odd = self.z1 > ODD and self.z2 < 2.5 and z < 2.5
-        self.seen = min(self.seen + 1, MEMORY)
-        self.odd_rate = max(RARE, self.odd_rate + ((1.0 if is_odd else 0.0) - self.odd_rate) / self.seen)
-        self.z2, self.z1, self.last_rise = self.z1, z, rise
+        if self.z1 > ODD and self.z2 < DECAY_TO and z < DECAY_TO:
+            self.odd += 1
+        self.last_rise = rise
         return level
+
+    def _ratio(self, rise: float) -> int:
+        """The level of the loss over its level, as the threshold table has it."""
+        warning, critical = self.limits
+        if rise <= warning:
+            self.held, self.held_rise = 0, 0.0
+            return 0
+        self.held += 1
+        self.held_rise += rise
+        nearly = self.held >= 3 and self.held_rise > self.held * (critical - NEARLY)
+        if rise >= critical or nearly or self.held >= LASTING:
+            return 3
+        return 2 if self.held >= 2 else 0
 
     def _event(self, step: Step, level: int, expected: float) -> Event:
         loss = own_loss(step) or 0.0

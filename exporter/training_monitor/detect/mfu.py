@@ -24,7 +24,7 @@ class MfuDrop(Detector):
         super().__init__(mfu_drop=20)
         drop = thresholds.mfu_drop
         self.pace = Pace(1 / (1 - drop.warning), 1 / (1 - drop.critical), sigmas=2.7)  # of 1 / MFU
-        self.in_tflops = False
+        self.in_tflops = True  # until an MFU is seen
         self.hardware = Hardware()
 
     def learn(self, facts: Facts) -> None:
@@ -32,23 +32,30 @@ class MfuDrop(Detector):
             self.pace.forget()
 
     def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
-        found: list[Found] = []
-        condition = self.conditions["mfu_drop"]
-        push = self.pace.push
-        for at, step in enumerate(steps):
+        at: list[int] = []
+        inverse: list[float] = []
+        for i, step in enumerate(steps):
             mfu = step.mfu_ratio
             if mfu is None:
-                mfu = step.tflops
-                if mfu is None:
+                if not self.in_tflops or step.tflops is None:
                     continue
-            if not 0 < mfu < math.inf:
-                continue
-            if self.in_tflops != (step.mfu_ratio is None):
-                self.in_tflops = step.mfu_ratio is None
+                mfu = step.tflops
+            elif self.in_tflops:  # from here on there is an MFU
+                found = self._scan(steps, at, inverse)
+                self.in_tflops = False
                 self.pace.forget()
-            level = push(1 / mfu)
+                return found + [(i + k, e) for k, e in self.update(steps[i:], scores)]
+            if 0.0 < mfu < math.inf:
+                at.append(i)
+                inverse.append(1.0 / mfu)
+        return self._scan(steps, at, inverse)
+
+    def _scan(self, steps: Sequence[Step], at: list[int], inverse: list[float]) -> list[Found]:
+        found: list[Found] = []
+        condition = self.conditions["mfu_drop"]
+        for i, level in self.pace.scan(inverse):
             if (level or condition.level) and condition.rises(level):
-                found.append((at, self._event(step, level)))
+                found.append((at[i], self._event(steps[at[i]], level)))
         return found
 
     def _event(self, step: Step, level: int) -> Event:
@@ -62,7 +69,7 @@ class MfuDrop(Detector):
         self.pace.resumed()
 
     def levels(self) -> dict[str, float | None]:
-        base, now = self.pace.base, self.pace.now()
         if self.in_tflops:
             return {}
+        base, now = self.pace.base, self.pace.now()
         return {"mfu_baseline": base and 1 / base, "mfu_recent": now and 1 / now}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterator, Sequence
 
 from training_monitor.detect.windows import median
 from training_monitor.state import Stateful
@@ -60,21 +61,33 @@ class Pace(Stateful):
         self.n = 0
         self.skip = SKIPPED
 
-    def push(self, x: float) -> int:
-        """Takes a step time in seconds; the level of the running medians."""
-        if self.skip:
-            self.skip -= 1
-            return 0
-        self.n += 1
-        self.recent.append(x)
-        if self.base is None:
-            self._anchor(x)
-            return 0
-        if self.n % EVERY == 0:
-            self._look(self.base)
+    def scan(self, seconds: Sequence[float]) -> Iterator[tuple[int, int]]:
+        """Takes step times; index and level of each that is not plainly quiet, or makes the baseline.
+
+        While the caller handles one, the state is as of that step.
+        """
+        i, total = 0, len(seconds)
+        while i < total:
+            if self.skip or self.base is None:
+                if self._learn(seconds[i]):
+                    yield i, 0
+                i += 1
+                continue
+            chunk = seconds[i : i + EVERY - self.n % EVERY]
+            if not self.small and max(chunk) <= self.bounds[0]:
+                self.recent.extend(chunk)
+            else:
+                for k, x in enumerate(chunk, i):
+                    self.recent.append(x)
+                    if self.small or x > self.bounds[0]:
+                        yield k, self._level(x)
+            self.n += len(chunk)
+            i += len(chunk)
+            if self.n % EVERY == 0:
+                self._look(self.base)
+
+    def _level(self, x: float) -> int:
         notice, warning, critical = self.bounds
-        if x <= notice and not self.small:
-            return 0
         small = self.small = (self.small << 1 | (x > notice)) & MANY
         worse, worst = self.bits
         self.bits = worse, worst = (worse << 1 | (x > warning)) & FEW, (worst << 1 | (x > critical)) & FEW
@@ -87,16 +100,24 @@ class Pace(Stateful):
             self._bound()
         return level
 
-    def _anchor(self, x: float) -> None:
+    def _learn(self, x: float) -> bool:
+        """A point before there is a baseline, or of the first ones of a process; True when it makes the baseline."""
+        if self.skip:
+            self.skip -= 1
+            return False
+        self.n += 1
+        self.recent.append(x)
         self.first.append(x)
         values = list(self.first)
         if len(values) < FIRST:
-            return
+            return False
         half = len(values) // 2
         early, late = median(sorted(values[:half])), median(sorted(values[half:]))
-        if abs(early / late - 1) < AGREE or self.n > SURE:
-            self.rebase(median(sorted(values)))
-            self.first.clear()
+        if abs(early / late - 1) >= AGREE and self.n <= SURE:
+            return False
+        self.rebase(median(sorted(values)))
+        self.first.clear()
+        return True
 
     def _look(self, base: float) -> None:
         """Measures the noise and follows an improvement."""
@@ -128,14 +149,13 @@ class Pace(Stateful):
     def forget(self) -> None:
         """The baseline is learned anew: other hardware."""
         self.base = None
+        self.small, self.bits, self.is_open = 0, (0, 0), False
+        self.recent.clear()
         self.resumed()
 
     def resumed(self) -> None:
-        """Forgets the recent points, not the baseline; the first steps of a process are skipped again."""
+        """The first steps of a process are skipped again."""
         self.skip = SKIPPED
-        self.small, self.bits, self.is_open = 0, (0, 0), False
-        self.recent.clear()
-        self._bound()
 
     def now(self) -> float | None:
         """The running median that the level was taken from, seconds: of 11, 9 in a burst, 41 for small excesses."""

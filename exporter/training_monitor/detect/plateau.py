@@ -9,14 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from training_monitor.detect.base import Detector, Found, Scores, event
+from training_monitor.detect.loss_level import TEN
 from training_monitor.detect.thresholds import Thresholds
 from training_monitor.detect.windows import roughness
 from training_monitor.records import Event, Step
 
-TEN = 10  # points averaged
 MOST = 256  # blocks kept: then neighbours are merged
-CLIP = 2.5  # z beyond which a point counts as that
-SPIKY = 4  # points beyond that make the ten useless
+SPIKY = 4  # clipped points that make a ten useless
 EVERY = 50  # points between two looks
 WINDOWS = (10, 15, 20, 30, 40, 60, 80, 120)  # blocks
 REFERENCE = 15  # blocks that the stretch before must have at least
@@ -41,8 +40,8 @@ class Plateau(Detector):
     """
 
     __slots__ = (
-        "best", "best_step", "block", "clipped", "held", "improvement", "limits", "losses", "lr", "lr_max", "origin",
-        "points", "promised", "recent", "size", "step", "steps", "sums", "total",
+        "best", "best_step", "block", "held", "improvement", "limits", "losses", "lr", "lr_max", "origin", "promised",
+        "recent", "size", "step", "steps", "sums",
     )  # fmt: skip
     constants = ("improvement", "limits", "sums")
 
@@ -50,8 +49,6 @@ class Plateau(Detector):
         super().__init__(plateau=4)
         self.limits = thresholds.plateau
         self.improvement = math.log1p(-thresholds.plateau_improvement)
-        self.points = self.clipped = 0  # of the ten being averaged
-        self.total = 0.0
         self.recent: deque[float] = deque(maxlen=EVERY // TEN)  # means of the last tens
         self.block: list[float] = []  # means of the tens of the unfinished block
         self.size = 1  # tens in a block
@@ -70,21 +67,12 @@ class Plateau(Detector):
         found: list[Found] = []
         if steps and steps[0].step < self.step:
             self._rewind(steps[0].step)
-        points, total, clipped = self.points, self.total, self.clipped
-        for at, y, base, sigma, z, memory in zip(*scores, strict=True):
-            if -CLIP < z < CLIP:
-                total += y
-            else:
-                total += base + math.copysign(CLIP * sigma, z)
-                clipped += 1
-            points += 1
-            if points == TEN:
-                if clipped < SPIKY and sigma < math.inf:
-                    level = self._take(total / TEN, steps[at], sigma * memory)
-                    if level is not None and self.conditions["plateau"].rises(level):
-                        found.append((at, self._event(steps[at], level)))
-                points, total, clipped = 0, 0.0, 0
-        self.points, self.total, self.clipped = points, total, clipped
+        for at, mean, clipped, sigma in scores.tens:
+            if clipped >= SPIKY or sigma == math.inf:
+                continue
+            level = self._take(mean, steps[at], sigma)
+            if level is not None and self.conditions["plateau"].rises(level):
+                found.append((at, self._event(steps[at], level)))
         if steps:
             self.step = steps[-1].step
         return found
@@ -133,7 +121,7 @@ class Plateau(Detector):
         """Forgets what stood at `step` and after: it is told again."""
         keep = bisect_left(self.steps, step)
         self._rebuild(self.losses[:keep], self.steps[:keep])
-        self.block, self.points, self.clipped, self.total = [], 0, 0, 0.0
+        self.block = []
         self.recent.clear()
         if self.best_step is not None:
             self.best_step = min(self.best_step, step)

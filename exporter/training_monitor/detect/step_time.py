@@ -38,26 +38,36 @@ class StepTime(Detector):
             self.work = Work()
 
     def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
+        at: list[int] = []
+        seconds: list[float] = []
+        rates: list[float | None] = []
+        for i, step in enumerate(steps):
+            x = step.step_time_s
+            if x is not None and 0.0 < x < math.inf:
+                at.append(i)
+                seconds.append(x)
+                rates.append(step.tokens_per_second)
+        if self.work.is_usual(seconds, rates):
+            return self._scan(steps, at, seconds)
+        found: list[Found] = []
+        for i, x, rate in zip(at, seconds, rates, strict=True):
+            factor = self.work.push(x, rate) if rate else 1.0
+            if factor == 1.0:
+                found += self._scan(steps, [i], [x])
+            else:
+                found += [(i, e) for e in self._work_changed(steps[i], factor)]
+        return found
+
+    def _scan(self, steps: Sequence[Step], at: list[int], seconds: list[float]) -> list[Found]:
         found: list[Found] = []
         condition = self.conditions["slowdown"]
-        pace, work = self.pace.push, self.work.push
-        for at, step in enumerate(steps):
-            seconds = step.step_time_s
-            if seconds is None or not 0 < seconds < math.inf:
-                continue
-            rate = step.tokens_per_second
-            if rate:
-                factor = work(seconds, rate)
-                if factor != 1.0:
-                    found += [(at, e) for e in self._work_changed(step, factor)]
-                    continue
-            level = pace(seconds)
-            if level == 1 and step.mfu_ratio is not None:
-                level = 0
-            if (level or condition.level) and condition.rises(level):
-                found.append((at, self._event(step, level)))
+        for i, level in self.pace.scan(seconds):
+            step = steps[at[i]]
+            told = 0 if level == 1 and step.mfu_ratio is not None else level
+            if (told or condition.level) and condition.rises(told):
+                found.append((at[i], self._event(step, told)))
             elif self.before and self.pace.base:
-                found += [(at, e) for e in self._hardware_changed(step, self.pace.base)]
+                found += [(at[i], e) for e in self._hardware_changed(step, self.pace.base)]
         return found
 
     def _event(self, step: Step, level: int) -> Event:

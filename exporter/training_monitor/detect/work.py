@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from training_monitor.detect.windows import median
 from training_monitor.records import Facts
@@ -28,6 +29,17 @@ class Work(Stateful):
         self.is_exact = True
         self.changed: deque[float] = deque(maxlen=HELD)
 
+    def is_usual(self, seconds: Sequence[float], rates: Sequence[float | None]) -> bool:
+        """Whether all these points do the work that a step always did, or do not tell; then none needs a `push`."""
+        if not self.is_exact or rates.count(None) == len(rates):
+            return True
+        if not self.work or self.changed or None in rates:
+            return False
+        work = [x * rate for x, rate in zip(seconds, rates, strict=True) if rate]
+        return (
+            len(work) == len(rates) and max(work) < self.work * (1 + CHANGED) and min(work) > self.work * (1 - CHANGED)
+        )
+
     def push(self, seconds: float, rate: float) -> float:
         """The factor by which the work has just changed for good; 1 if it has not, 0 while that is open."""
         if not self.is_exact:
@@ -36,7 +48,7 @@ class Work(Stateful):
         if not self.work:
             self._learn(now)
             return 1.0
-        if abs(now / self.work - 1) < CHANGED:
+        if self.work * (1 - CHANGED) < now < self.work * (1 + CHANGED):
             if self.changed:
                 self.changed.clear()
             return 1.0
