@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -63,6 +64,7 @@ class Estimator(Stateful):
         "curve_",
         "facts",
         "first",
+        "held",
         "last",
         "log_times",
         "pace",
@@ -83,6 +85,7 @@ class Estimator(Stateful):
         self.pauses = Pauses()
         self.wall_ = WallTime()
         self.log_times = False  # lines carry their own times, so that those of reading do not count
+        self.held: float | None = None  # time of the latest lines, which is no moment yet: more may come at the same
         self.previous_time: float | None = None  # of the latest line that carries one
 
     # -- what is learned ----------------------------------------------------------------------------------------------
@@ -109,29 +112,55 @@ class Estimator(Stateful):
         self.last = steps[-1].step
 
     def _update_timed(self, columns: Columns) -> None:
-        """Lines that carry times: what came between two of them is known exactly."""
+        """Lines that carry times: what came between two of them is known exactly.
+
+        Lines of the same instant came together, out of a buffer: the moment is over when a later line comes.
+        """
         i, n = 0, len(columns.step)
         before, was = (self.last, self.previous_time)
         while i < n and self.wall_.is_due:
+            self._pass(columns.time[i])
             self.pace.update(columns.part(i, i + 1))
-            self._moment(columns.time[i])
+            self._hold(columns.time[i])
             before, was, i = columns.step[i], columns.time[i], i + 1
-        end = next((j + 1 for j in range(n - 1, i - 1, -1) if columns.time[j] is not None), i)
         for step, time, step_time in zip(
             *(c[i:n] for c in (columns.step, columns.time, columns.step_time_s)), strict=True
         ):
             if was is not None and time is not None and time - was > STALL_S and before is not None:
                 self.wall_.stalled(time - was - (step_time or 0.0) * (step - before), step_time)
             before, was = step, time
-        if end > i:
-            self.pace.update(columns.part(i, end))
-            self._moment(columns.time[end - 1])
-        if end < n:
-            self.pace.update(columns.part(end, n))
+        start, latest, previous = self._newest(columns.time, i)
+        if start > i:
+            self.pace.update(columns.part(i, start))
+            self.held = previous
+        self._pass(latest)
+        if n > start:
+            self.pace.update(columns.part(start, n))
+            self._hold(latest)
         self.previous_time = columns.time[-1]
+
+    def _newest(self, times: Sequence[float | None], start: int) -> tuple[int, float | None, float | None]:
+        """Where the latest instant of the lines from `start` on begins, that instant, and the one before it."""
+        first, latest, previous = start, self.held, self.held
+        for i in range(start, len(times)):
+            if (at := times[i]) is not None and (latest is None or at > latest):
+                first, latest, previous = i, at, latest
+        return first, latest, previous
+
+    def _hold(self, at: float | None) -> None:
+        """A line came at `at`; more of the same instant may follow."""
+        if at is not None and (self.held is None or at > self.held):
+            self.held = at
+
+    def _pass(self, at: float | None) -> None:
+        """It is `at` now: the moment before is over."""
+        if self.held is not None and at is not None and at > self.held:
+            self._moment(self.held)
+            self.held = None
 
     def pause(self, pause: Pause) -> None:
         """Takes an evaluation, a checkpoint, sampling; an evaluation result is one of kind "evaluation"."""
+        self._pass(math.inf if pause.time is None else pause.time)
         step = pause.step if pause.step is not None else self.last
         if step is not None and self.pauses.saw(pause.kind, step):
             self.wall_.paused(pause.kind, pause.seconds)
