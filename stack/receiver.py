@@ -59,14 +59,18 @@ class Handler(BaseHTTPRequestHandler):
         except (ValueError, KeyError, TypeError, AttributeError):
             self.answer(400)
             return
-        self.on_page(page)
-        self.answer(200)
+        try:
+            self.on_page(page)
+        except OSError:  # not shown, so not taken: Alertmanager tries again
+            self.answer(503)
+        else:
+            self.answer(200)
 
     def do_GET(self) -> None:
         self.answer(200)
 
     def answer(self, status: int) -> None:
-        body = b"ok\n" if status == 200 else b"not a page of Alertmanager\n"
+        body = {200: b"ok\n", 400: b"not a page of Alertmanager\n"}.get(status, b"try again\n")
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

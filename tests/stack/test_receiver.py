@@ -75,6 +75,15 @@ def test_what_is_no_page_is_refused_and_survived(server: tuple[str, list[Any]], 
     assert pages == [PAGE]
 
 
+def test_a_page_that_cannot_be_shown_is_left_to_alertmanager_to_try_again() -> None:
+    def broken(page: Any) -> None:
+        raise BrokenPipeError
+
+    with receiver.receiver("127.0.0.1", 0, broken) as server:
+        threading.Thread(target=server.handle_request).start()
+        assert post(f"http://127.0.0.1:{server.server_port}/", json.dumps(PAGE).encode()) == 503
+
+
 def test_a_health_check_is_answered(server: tuple[str, list[Any]]) -> None:
     with urllib.request.urlopen(server[0], timeout=5) as answer:
         assert answer.read() == b"ok\n"
