@@ -105,7 +105,7 @@ class KeyValue(Format):
         if not shapes:
             return start
         for i in range(start, len(lines)):
-            parts = split(lines[i])
+            parts = split(lines[i]) if len(lines[i]) < LONGEST else []
             shape = shapes.get(tuple(parts[::2]))
             if shape is None:
                 return i
