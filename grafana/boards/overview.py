@@ -107,23 +107,35 @@ def numbers() -> tuple[Json, ...]:
     )
 
 
+#: Every run without a value; where there is none, a row that says so.
+EACH = f"group {BY} (training_run_state{{{INSTANCE}}}) * NaN or " + say(
+    f"absent(training_run_state{{{INSTANCE}}}) * NaN", EMPTY, instance="–"
+)
+
+
+def column(expr: str, ref: str) -> Json:
+    """A query of the table. It is never empty: Grafana's sparklines would take that for a series of time."""
+    return query(f"{expr} or ({EACH} unless on () {expr})", table=True, ref=ref)
+
+
 def all_runs() -> Json:
-    every = f"group {BY} (training_run_state{{{INSTANCE}}})"
+    states = f"max by (run, instance, state) (training_run_state{{{INSTANCE}}} == 1)"
+    none = say(f"absent(training_run_state{{{INSTANCE}}})", EMPTY, instance="–", state="waiting")
     anomalies = f"sum {BY} (increase(training_anomalies_total{{{INSTANCE},{ALARMING}}}[24h]))"
     firing = f'count {BY} (ALERTS{{alertstate="firing",run!="",{INSTANCE}}})'
-    usual = f"{one('training_mfu_recent_ratio')} / {one('training_mfu_baseline_ratio')}"
+    every = f"group {BY} (training_run_state{{{INSTANCE}}})"
     queries = [
-        query(f"max by (run, instance, state) (training_run_state{{{INSTANCE}}} == 1)", table=True, ref="state"),
-        query(one("training_progress_ratio"), table=True, ref="progress"),
-        query(one("training_remaining_seconds"), table=True, ref="remaining"),
-        query(one("training_loss"), table=True, ref="loss"),
+        query(f"{states} or {none}", table=True, ref="state"),
+        column(one("training_progress_ratio"), "progress"),
+        column(one("training_remaining_seconds"), "remaining"),
+        column(one("training_loss"), "loss"),
         query(one("training_loss"), ref="trend"),
-        query(one("training_mfu_ratio"), table=True, ref="mfu"),
-        query(usual, table=True, ref="usual"),
-        query(one("training_step_duration_seconds"), table=True, ref="duration"),
-        query(one("training_cost_dollars"), table=True, ref="cost"),
-        query(f"round({anomalies})", table=True, ref="anomalies"),
-        query(f"{firing} or {every} * 0", table=True, ref="alerts"),
+        column(one("training_mfu_ratio"), "mfu"),
+        column(f"{one('training_mfu_recent_ratio')} / {one('training_mfu_baseline_ratio')}", "usual"),
+        column(one("training_step_duration_seconds"), "duration"),
+        column(one("training_cost_dollars"), "cost"),
+        column(f"round({anomalies})", "anomalies"),
+        column(f"({firing} or {every} * 0)", "alerts"),
     ]
     return table(
         "All runs",
@@ -131,7 +143,6 @@ def all_runs() -> Json:
         "Healthy: state running or finished, MFU near 100 % of the run's usual, no anomalies, no alerts.",
         queries,
         h=10,
-        nothing=say(f"absent(training_run_state{{{INSTANCE}}})", EMPTY, instance="–"),
         columns=tuple(COLUMNS),
         hidden=("Time", "Value #state"),
         sort=[("Alerts", True), ("Anomalies 24 h", True), ("Run", False)],
@@ -164,6 +175,7 @@ def columns() -> list[Json]:
         override("state", custom_cellOptions=FILLED, mappings=words(STATES), custom_width=90, custom_filterable=True),
         override(
             "Value #progress",
+            mappings=[ABSENT],
             unit="percentunit",
             min=0,
             max=1,
@@ -172,10 +184,10 @@ def columns() -> list[Json]:
             custom_width=150,
             thresholds=steps((BLUE, None), (GREEN, 1)),
         ),
-        override("Value #remaining", unit="s", decimals=1, custom_width=95),
+        override("Value #remaining", mappings=[ABSENT], unit="s", decimals=1, custom_width=95),
         override("Value #loss", unit="none", decimals=4, custom_width=80),
         override("^Trend", regex=True, custom_cellOptions=spark, color=fixed(BLUE), custom_width=150),
-        override("Value #mfu", unit="percentunit", decimals=1, custom_width=75),
+        override("Value #mfu", mappings=[ABSENT], unit="percentunit", decimals=1, custom_width=75),
         override(
             "Value #usual",
             unit="percentunit",
@@ -185,10 +197,11 @@ def columns() -> list[Json]:
             thresholds=below(1 - warning, 1 - critical, base=NOTHING),
             mappings=[ABSENT],
         ),
-        override("Value #duration", unit="s", decimals=2, custom_width=90),
-        override("Value #cost", unit="currencyUSD", custom_width=85),
+        override("Value #duration", mappings=[ABSENT], unit="s", decimals=2, custom_width=90),
+        override("Value #cost", mappings=[ABSENT], unit="currencyUSD", custom_width=85),
         override(
             "Value #anomalies",
+            mappings=[ABSENT],
             unit="none",
             custom_width=120,
             custom_cellOptions=FILLED,
@@ -196,6 +209,7 @@ def columns() -> list[Json]:
         ),
         override(
             "Value #alerts",
+            mappings=[ABSENT],
             unit="none",
             custom_width=80,
             custom_cellOptions=FILLED,

@@ -20,18 +20,24 @@ from training_monitor.expose.render import Renderer
 JOB = "training-monitor"
 
 
+#: How long a step took, as nanochat prints it.
+DT = re.compile(rb"\| dt: ([\d.]+)ms")
+
+
 class TimedLog:
-    """A log whose every line has the time at which it was written: `<unix seconds> <line>`."""
+    """A nanochat log that is written again at its own pace: each step comes after the time that it says it took."""
 
     def __init__(self, path: Path, source: Path, *, end: float, upto: float = 1.0) -> None:
-        """`path`: where it is played to; the part `upto` of `source` is played so that it ends at unix time `end`."""
+        """`path`: where it is written to; the part `upto` of `source` is written so that it ends at unix time `end`."""
         self.path = path
         lines = source.read_bytes().splitlines(keepends=True)
-        timed = [(float(t), text) for t, _, text in (line.partition(b" ") for line in lines)]
-        timed = timed[: max(1, round(len(timed) * upto))]
-        shift = end - timed[-1][0]
-        self.lines = [(t + shift, text) for t, text in timed]
-        self.start = self.lines[0][0]
+        time, timed = 0.0, []
+        for line in lines[: max(1, round(len(lines) * upto))]:
+            if dt := DT.search(line):
+                time += float(dt[1]) / 1000
+            timed.append((time, line))
+        self.start = end - time
+        self.lines = [(self.start + t, line) for t, line in timed]
         self._next = 0
 
     def play(self, now: float) -> bool:
@@ -65,9 +71,9 @@ class Recorder:
                 _, family = self._families.setdefault(name, (f"{header}\n{line}\n", []))
             elif not line.startswith("#"):
                 family.append(f"{self._labelled(line)} {now:.3f}\n")
-        up = f"# HELP up Scrape worked.\n# TYPE up gauge\nup 1\n"  # noqa: F541
-        if not text.startswith("# HELP up"):
-            self.scrape(up, now)
+        self._families.setdefault("up", ("# HELP up Scrape worked.\n# TYPE up gauge\n", []))[1].append(
+            f"{self._labelled('up 1')} {now:.3f}\n"
+        )
 
     def _labelled(self, line: str) -> str:
         name, brace, rest = line.partition("{")
