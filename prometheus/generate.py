@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent
 
-from training_monitor.detect.stall import CRITICAL_FACTOR
+from training_monitor.detect import stall
 from training_monitor.detect.thresholds import Thresholds
 from training_monitor.report.advice import ADVICE, Advice
 
@@ -30,7 +30,7 @@ CRITICAL, WARNING = 'severity="critical"', 'severity=~"warning|critical"'
 STEPPED = f"changes(training_step[{HELD}]) > 0"
 IS_OVER = 'unless on (job, instance, run) training_run_state{state="finished"} == 1'
 TABLE = Thresholds().table()
-LIMITS = {**TABLE, ("stalled", "warning"): 1, ("stalled", "critical"): CRITICAL_FACTOR}
+LIMITS = {**TABLE, ("stalled", "warning"): 1, ("stalled", "critical"): stall.CRITICAL}
 
 HEADER = """\
 # Alerts, in triage order: is it there, is it moving, is it right, is it slow, is it worth it.
@@ -310,7 +310,7 @@ def run_alerts() -> Iterator[Alert]:
                 f"{ADVICE[kind].title} in run {{{{ $labels.run }}}}",
                 told(kind, k),
                 ADVICE[kind],
-                "training-run?var-run={{ $labels.run | urlquery }}",
+                "training-run?var-instance={{ $labels.instance | urlquery }}&var-run={{ $labels.run | urlquery }}",
             )
 
 

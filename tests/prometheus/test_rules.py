@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from functools import cache
@@ -113,6 +114,14 @@ def test_two_rules_of_one_alert_differ_in_severity_only_and_warning_comes_first(
     assert len(set(found)) == len(found)
     for name in {n for n, _ in found}:
         assert [s for n, s in found if n == name] in (["warning"], ["critical"], ["warning", "critical"])
+
+
+@pytest.mark.parametrize("url", sorted({r["annotations"]["dashboard_url"] for r in ALERTS}))
+def test_every_dashboard_that_an_alert_links_to_exists_with_its_variables(url: str) -> None:
+    uid, *variables = re.findall(r"(?:/d/|var-)([\w-]+)", url)
+    boards = [json.loads(file.read_text()) for file in (ROOT / "grafana/dashboards").glob("*.json")]
+    board = next(b for b in boards if b["uid"] == uid)
+    assert set(variables) <= {v["name"] for v in board["templating"]["list"]}
 
 
 RUNBOOKS = (ROOT / "docs/runbooks.md").read_text(encoding="utf-8")
