@@ -18,8 +18,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from training_monitor.app.feed import Feed
 from training_monitor.app.jobs import Reading, Saving, Searching
 from training_monitor.app.lanes import Lanes
+from training_monitor.app.polled import PolledFeed, cloud_candidates
 from training_monitor.app.roster import Roster
 from training_monitor.app.store import Store
+from training_monitor.app.tracked import Tracked
 from training_monitor.clock import Clock, SystemClock
 from training_monitor.config import Config
 from training_monitor.errors import MonitorError
@@ -28,6 +30,7 @@ from training_monitor.records import Chunk, Event, Snapshot
 from training_monitor.run import Run
 from training_monitor.tail.discovery import Candidate, Found
 from training_monitor.tail.mounts import Mounts
+from training_monitor.tail.wandb_live import WandbWriters
 from training_monitor.tail.watch import Watcher
 
 log = logging.getLogger(__name__)
@@ -60,7 +63,8 @@ class Monitor:
         self.env, self.cwd = os.environ if env is None else env, cwd or os.getcwd()
         self._given_paths, self.config = tuple(paths), config
         self.store = Store(state_dir or config.state_dir)
-        self.roster = Roster(config, self.store, self.paths or (self.cwd,))
+        self.roster = Roster(config, self.store, self.paths or (self.cwd,), self.clock, self.env)
+        cloud_candidates(config, self.env)  # raises if an address is none
         self.ready = False
         self._on_event, self._load = on_event or log_event, load
         self._given_mounts = mounts
@@ -71,6 +75,7 @@ class Monitor:
         self._readings: dict[str, Reading] = {}
         self._searches: dict[str, Searching] = {}  # by mount
         self._saving = Saving(self.roster, self.clock)
+        self._writers = WandbWriters()
         self._folders: set[str] = set()
         self._scan_wanted = False  # a watched folder has new entries
         self._saved_at = self._ticked_at = self._scanned_at = self.clock.monotonic()
@@ -196,6 +201,25 @@ class Monitor:
         for tracked in list(self.roster.runs.values()):
             for event in tracked.tick(now):
                 self._on_event(tracked.run, event)
+        self._read(p for p, r in self._readings.items() if isinstance(r.feed, PolledFeed) and r.feed.is_due)
+        for into, twin in self.roster.twins():
+            self._unite(into, twin)
+        alone = [
+            path for path, feed in self.roster.feeds.items() if feed.kind == "wandb" and self.roster.of(feed).is_wandb
+        ]
+        for path, failure in self._writers.poll(alone, now).items() if alone else ():
+            tracked = self.roster.of(self.roster.feeds[path])
+            for event in tracked.writer_gone(failure, now):
+                self._on_event(tracked.run, event)
+
+    def _unite(self, into: Tracked, twin: Tracked) -> None:
+        """Goes on with two runs as one, which they are."""
+        log.info("two sources tell of one run", extra={"fields": {"run": into.name, "also": twin.name}})
+        candidates = self.roster.unite(into, twin)
+        for candidate in candidates:
+            self._watcher.remove(candidate.path)
+            self._add(candidate)
+        self._read(c.path for c in candidates)
 
     # -- sources ------------------------------------------------------------------------------------------------------
 
@@ -221,10 +245,11 @@ class Monitor:
         if not fresh:
             return False
         found = self.found = merged([s.found for s in self._searches.values() if s.found is not None])
-        new = [c for c in found.candidates if c.path not in self._readings]
+        known = [*found.candidates, *cloud_candidates(self.config, self.env)]
+        new = [c for c in known if c.path not in self._readings]
         for candidate in new:
             self._add(candidate)
-        self._forget({c.path for c in found.candidates})
+        self._forget({c.path for c in known})
         for folder in self._folders.difference(found.folders):
             self._watcher.remove(folder)
         for folder in found.folders:
@@ -235,6 +260,9 @@ class Monitor:
 
     def _add(self, candidate: Candidate) -> None:
         feed = self.roster.add(candidate)
+        if isinstance(feed, PolledFeed):
+            self._readings[feed.path] = Reading(feed, feed.path, self)
+            return
         self._readings[feed.path] = Reading(feed, self._mounts.network(feed.path) or "", self)
         self._watcher.add(feed.path)
 

@@ -24,10 +24,13 @@ class Names:
         """The first matching rule decides; else a W&B run's id, the path below the watched folder without its ending,
         or the file's stem.
         """
-        path = os.path.abspath(path)
+        is_file = not path.startswith("wandb:")
+        path = os.path.abspath(path) if is_file else path
         for rule in self._rules:
             if m := rule.match.search(path):
                 return rule.name.format(**{k: v or "" for k, v in m.groupdict().items()})
+        if not is_file:
+            return re.split(r"[?#]", path)[0].rstrip("/").rpartition("/")[2]
         if m := _WANDB.search(path):
             return m["id"]
         root = next((folder for folder in _parents(path) if folder in self._folders), os.path.dirname(path))

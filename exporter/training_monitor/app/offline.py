@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
-from training_monitor.app.feed import Feed
 from training_monitor.app.naming import run_name
+from training_monitor.app.polled import CLOUD, open_feed
+from training_monitor.clock import SystemClock
 from training_monitor.config import Config, RunConfig
 from training_monitor.errors import InputError
 from training_monitor.estimate.baseline import Reference
@@ -30,7 +31,7 @@ def read_run(
     progress: Progress | None = None,
 ) -> Run:
     """The run whose log is `path` (a folder: its newest log), read to its end. Raises InputError."""
-    candidate = newest(path)
+    candidate = Candidate(path, "wandb-cloud") if path.startswith(CLOUD) else newest(path)
     name = run_name(candidate.path, [path], config.names)
     settings = config.of(name)
     run = Run(
@@ -40,17 +41,16 @@ def read_run(
         settings=settings_of(settings),
         goals=goals_of(settings, reference(baseline or settings.baseline, config)),
     )
-    feed = Feed(candidate.path, candidate.kind, run, format=config.format, regex=config.regex)
+    feed = open_feed(candidate, run, config, SystemClock(), os.environ)
     feed.on_steps = on_steps
-    done = 0
     while (chunk := feed.read()) is not None:
-        done += len(chunk.data)
         _tell(run, feed.take(chunk), on_event)
         if progress is not None:
-            progress(done, done + (feed.tail.lag_bytes or 0))
-    feed.tail.close()
-    if feed.tail.problem is not None or not feed.tail.exists:
-        raise InputError(feed.tail.problem or f"{path}: does not exist")
+            status = feed.status
+            progress((status.size_bytes or 0) - (status.lag_bytes or 0), status.size_bytes or 0)
+    feed.close()
+    if feed.problem is not None or feed.status.waiting:
+        raise InputError(feed.problem or f"{path}: does not exist")
     _tell(run, feed.end(), on_event)
     _tell(run, run.end(), on_event)
     return run
@@ -65,13 +65,16 @@ def _tell(run: Run, events: Sequence[Event], on_event: Callable[[Run, Event], No
 def newest(path: str, env: Mapping[str, str] | None = None) -> Candidate:
     """The one log that `path` stands for: itself, or the log written last in a folder. Raises InputError if none."""
     if os.path.isfile(path):
-        found = discover([path], env=env or {}, cwd=os.getcwd())
-        return found.candidates[0] if found.candidates else Candidate(path, "file")
+        named = discover([path], env=env or {}, cwd=os.getcwd()).candidates
+        return named[0] if named else Candidate(path, "file")
     if not os.path.exists(path) and not any(c in path for c in "*?["):
         raise InputError(f"{path}: does not exist; give a log file, a folder with logs or a wandb folder")
-    candidates = [c for c in discover([path], env=env or {}, cwd=os.getcwd()).candidates if os.path.isfile(c.path)]
+    found = discover([path], env=env or {}, cwd=os.getcwd())
+    candidates = [c for c in found.candidates if os.path.isfile(c.path)]
     if not candidates:
-        raise InputError(f"{path}: no log found there; name the file itself if it has an unusual name")
+        raise InputError(
+            "; ".join(found.notes) or f"{path}: no log found there; name the file itself if it has another name"
+        )
     return max(candidates, key=lambda c: (os.path.getmtime(c.path), c.path))
 
 

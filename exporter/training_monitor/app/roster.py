@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from training_monitor.app.feed import Feed
 from training_monitor.app.naming import Names, unique
 from training_monitor.app.offline import goals_of, reference, settings_of
+from training_monitor.app.polled import open_feed
 from training_monitor.app.store import UNUSABLE, Saved, Store
 from training_monitor.app.tracked import Tracked
+from training_monitor.clock import Clock
 from training_monitor.config import Config
 from training_monitor.errors import InputError
 from training_monitor.estimate.baseline import Reference
@@ -23,8 +25,11 @@ log = logging.getLogger(__name__)
 class Roster:
     """Runs by name and sources by path. One thread changes them; any thread may look at a copy."""
 
-    def __init__(self, config: Config, store: Store, watched: Sequence[str]) -> None:
+    def __init__(
+        self, config: Config, store: Store, watched: Sequence[str], clock: Clock, env: Mapping[str, str]
+    ) -> None:
         self.config, self.store = config, store
+        self._clock, self._env = clock, env
         self.runs: dict[str, Tracked] = {}
         self.feeds: dict[str, Feed] = {}
         self._names = Names(watched, config.names)
@@ -46,7 +51,7 @@ class Roster:
         """Begins to follow a source, where its saved state stopped or from its start."""
         path = candidate.path
         tracked = self._tracked(path)
-        feed = Feed(path, candidate.kind, tracked.run, format=self.config.format, regex=self.config.regex)
+        feed = open_feed(candidate, tracked.run, self.config, self._clock, self._env)
         with tracked.lock:
             tracked.feeds.append(feed)
             saved = tracked.absent.pop(path, None)
@@ -58,6 +63,21 @@ class Roster:
                 tracked.reset(self._new_run(tracked.name, tracked.run.source))
         self.feeds[path] = feed
         return feed
+
+    def twins(self) -> list[tuple[Tracked, Tracked]]:
+        """Runs that are one: a log names the W&B run that it is, and that run is followed by itself."""
+        named = {t.run.facts.run_id: t for t in self.runs.values() if t.run.facts.run_id and not t.is_wandb}
+        others = [t for t in self.runs.values() if t.is_wandb] if named else []
+        return [(named[t.run.facts.run_id], t) for t in others if t.run.facts.run_id in named]
+
+    def unite(self, into: Tracked, twin: Tracked) -> list[Candidate]:
+        """Forgets `twin`; its sources, read again from their start, tell of `into` from now on."""
+        candidates = [Candidate(feed.path, feed.kind) for feed in twin.feeds]
+        for feed in list(twin.feeds):
+            self.remove(feed)
+        for candidate in candidates:
+            self._keys[candidate.path] = self._kin[self._kinship(candidate.path)] = into.name
+        return candidates
 
     def of(self, feed: Feed) -> Tracked:
         return self.runs[feed.run.name]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from training_monitor.app.feed import Feed
-from training_monitor.records import Chunk, Event, Snapshot
+from training_monitor.records import Chunk, Event, Failure, Snapshot
 from training_monitor.run import Run, restore, state_of
 from training_monitor.run.run import REFIT_S
 
@@ -39,6 +39,19 @@ class Tracked:
                 return []
             self._change(now)
             return feed.take(chunk)
+
+    def writer_gone(self, failure: Failure, now: float) -> list[Event]:
+        """The process that wrote the only sources of this run is gone; the events that follow."""
+        with self.lock:
+            if self.run.state not in ("running", "stalled", "waiting"):
+                return []
+            self._change(now)
+            return self.run.feed([failure], now, self.feeds[0].path)
+
+    @property
+    def is_wandb(self) -> bool:
+        """Known from W&B alone."""
+        return all(feed.kind.startswith("wandb") for feed in self.feeds)
 
     def caught_up(self, feed: Feed, now: float) -> None:
         """`feed` was read to its present end."""

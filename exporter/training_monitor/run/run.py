@@ -42,6 +42,8 @@ KEEP_EVENTS, KEEP_FAILURES = 300, 20
 ALIVE_AFTER = 64
 #: A run found dead at first sight, for longer than this many seconds, is no news: it pages nobody.
 OLD_NEWS_S = 900.0
+#: A source that told a step at most this many seconds ago is not overtaken by another one of the same run.
+LEAD_S = 60.0
 REFIT_S = 10.0  # seconds between two estimates of the final loss
 #: Fields of a step whose latest value is shown.
 SHOWN = tuple(name for name in Step._fields if name not in ("step", "total_steps", "time", "line"))
@@ -71,6 +73,7 @@ class Run:
         self.restarts = 0
         self.last_change: float | None = None
         self.leader: str | None = None  # the source that told the newest step
+        self.led_at: float | None = None  # unix seconds: when it did
         self.lasts: dict[str, int] = {}  # last step of each source
         self._begin(Facts())
 
@@ -151,15 +154,20 @@ class Run:
         before = self.lasts.get(source)
         self.lasts[source] = steps[-1].step
         if self.leader in (None, source):
-            self.leader = source
+            self.leader, self.led_at = source, self._at
             return steps
         newest = self.order.last
         if newest is None or (before is not None and steps[0].step <= before):
             self.leader = source  # this source goes back: a restart that the other one has not told yet
             return steps
-        if steps[-1].step > newest:
+        if steps[-1].step > newest and not self._is_led():
             self.leader = source
-        return [s for s in steps if s.step >= newest]
+            return [s for s in steps if s.step >= newest]
+        return [s for s in steps if s.step == newest]
+
+    def _is_led(self) -> bool:
+        """Whether the leading source told a step just now: steps of another one may be counted otherwise."""
+        return self._at is not None and self.led_at is not None and self._at - self.led_at < LEAD_S
 
     def _steps(self, steps: list[Step]) -> list[Event]:
         events: list[Event] = []

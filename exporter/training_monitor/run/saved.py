@@ -22,6 +22,7 @@ PLAIN = (
     "is_old_news",
     "last_step_time",
     "leader",
+    "led_at",
     "lasts",
     "mfu_source",
 )
