@@ -5,8 +5,10 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from training_monitor.parse.aliases import TABLE
 from training_monitor.parse.files import FILES
 from training_monitor.parse.registry import FORMATS
+from training_monitor.parse.user_regex import UserRegex
 
 
 def text() -> str:
@@ -30,7 +32,11 @@ def _section(name: str, known: Any) -> list[str]:
     facts = {
         "reads": known.reads,
         "units": getattr(known, "units", ""),
+        "loss": getattr(known, "loss_kind", None) or "",
         "smoothed": known.smoothed,
+        "tokens per second": {"global": "of the whole job", "device": "of one device"}.get(
+            getattr(known, "tokens_scope", None) or "", ""
+        ),
         "source": known.versions,
         "limits": known.limits,
     }
@@ -39,7 +45,7 @@ def _section(name: str, known: Any) -> list[str]:
 
 
 def _all() -> dict[str, Any]:
-    return {**FORMATS, **FILES}
+    return {**FORMATS, **FILES, UserRegex.name: UserRegex}
 
 
 def _example(known: Any) -> list[str]:
@@ -48,3 +54,13 @@ def _example(known: Any) -> list[str]:
 
 def _words(value: str) -> str:
     return " ".join(value.split())
+
+
+def aliases() -> str:
+    """The names under which fields are known in files that carry names."""
+    rows = ["| field | names | scale or scope |", "|---|---|---|"]
+    for entry in TABLE:
+        notes = [f"× {entry.scale:g}" if entry.scale != 1 else "", entry.scope or "", entry.guess or ""]
+        names = ", ".join(f"`{name.strip()}`" for name in entry.names.split(", "))
+        rows.append(f"| `{entry.field}` | {names} | {' '.join(n for n in notes if n)} |")
+    return "\n".join(rows)
