@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from boards.panels import SOURCE
-from boards.style import CRITICAL, DEEP_BLUE, RUNBOOKS, TAG, WARNING, Json
+from boards.style import CRITICAL, PURPLE, RUNBOOKS, TAG, WARNING, Json
 
 WIDTH = 24
 #: Selectors. Raw strings with `:regex`, because Grafana's own escaping leaves a double quote in a run's name as it is.
@@ -142,7 +142,7 @@ def marks(selector: str, step: str) -> list[Json]:
             f"training_restarts_total{{{selector}}}",
             by="run",
             step=step,
-            color=DEEP_BLUE,
+            color=PURPLE,
             title="Restart",
             text="{{run}} went on from an earlier step or in a new process",
         ),

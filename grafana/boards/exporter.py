@@ -102,7 +102,7 @@ def numbers() -> tuple[Json, ...]:
                         }
                     ],
                 ),
-                override("in use since", unit="dateTimeAsLocalNoDateIfToday"),
+                override("in use since", unit="time:ddd HH:mm"),
             ],
         ),
     )

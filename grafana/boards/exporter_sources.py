@@ -59,7 +59,7 @@ def sources() -> Json:
             *(override(field, displayName=shown) for field, shown in COLUMNS.items()),
             override("instance", displayName="Exporter", custom_width=150),
             override("run", custom_filterable=True, custom_minWidth=130),
-            override("source", custom_filterable=True, custom_minWidth=220),
+            override("source", custom_filterable=True, custom_minWidth=170),
             override(
                 "Value #up",
                 mappings=[

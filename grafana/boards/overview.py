@@ -170,7 +170,7 @@ def columns() -> list[Json]:
     }
     open_run = [{"title": "Open this run", "url": TO_RUN}]
     return [
-        override("run", links=open_run, custom_filterable=True, custom_minWidth=170),
+        override("run", links=open_run, custom_filterable=True, custom_minWidth=160),
         override("instance", custom_hidden=True),
         override("state", custom_cellOptions=FILLED, mappings=words(STATES), custom_width=90, custom_filterable=True),
         override(
@@ -181,12 +181,12 @@ def columns() -> list[Json]:
             max=1,
             decimals=0,
             custom_cellOptions=gauge,
-            custom_width=150,
+            custom_width=130,
             thresholds=steps((BLUE, None), (GREEN, 1)),
         ),
         override("Value #remaining", mappings=[ABSENT], unit="s", decimals=1, custom_width=95),
         override("Value #loss", unit="none", decimals=4, custom_width=80),
-        override("^Trend", regex=True, custom_cellOptions=spark, color=fixed(BLUE), custom_width=150),
+        override("^Trend", regex=True, custom_cellOptions=spark, color=fixed(BLUE), custom_width=130),
         override("Value #mfu", mappings=[ABSENT], unit="percentunit", decimals=1, custom_width=75),
         override(
             "Value #usual",
@@ -203,7 +203,7 @@ def columns() -> list[Json]:
             "Value #anomalies",
             mappings=[ABSENT],
             unit="none",
-            custom_width=120,
+            custom_width=115,
             custom_cellOptions=FILLED,
             thresholds=steps((NOTHING, None), (WARNING, 1)),
         ),

@@ -13,7 +13,7 @@ from boards.style import (
 )
 from training_monitor.config import RunConfig
 
-CONFIGURE = "no baseline configured: set baseline.log in exporter.yml"
+CONFIGURE = "set baseline.log in exporter.yml"
 CHOOSE = "choose a baseline run above"
 #: What counts as behind the baseline: baseline.behind_ratio of the configuration, as it is by default.
 BEHIND = RunConfig().behind_ratio
@@ -78,7 +78,7 @@ def baseline() -> tuple[Json, ...]:
                 override("Value #mfu_ratio", **falls_below(1 / BEHIND)),
                 override("Value #duration", unit="s", decimals=1),
                 override("Value #its_duration", unit="s", decimals=1),
-                override("run", custom_minWidth=130),
+                override("run", custom_minWidth=230),
                 override("baseline", custom_minWidth=130),
                 override("Value #duration_ratio", **rises_above(BEHIND)),
             ],

@@ -5,11 +5,11 @@ from __future__ import annotations
 from boards.board import INSTANCE, ONE_RUN
 from boards.panels import against_step, lines, query, say
 from boards.style import (
+    BLUE,
     CRITICAL,
     EMPTY,
     GREEN,
     GREY,
-    PURPLE,
     UNKNOWN,
     WARNING,
     Json,
@@ -74,7 +74,7 @@ def learning() -> tuple[Json, ...]:
         override(
             "^baseline ",
             regex=True,
-            color=fixed(PURPLE),
+            color=fixed(BLUE),
             custom_show="lines",
             custom_lineStyle={"fill": "dash", "dash": [8, 6]},
         ),
@@ -91,22 +91,22 @@ def learning() -> tuple[Json, ...]:
             "Loss over time",
             "Training loss, nats per token: grey as logged, in colour its mean over the chosen smoothing; points are "
             "validation loss. Healthy: falls steeply at first, then ever more slowly; validation follows. "
-            "Purple: the baseline run, at the same step (from exporter.yml) or at the same time (chosen above).",
+            "Blue: the baseline run, at the same step (from exporter.yml) or at the same time (chosen above).",
             over_time,
             unit="none",
             axis="nats per token",
             overrides=[
                 override("logged", query=True, **ROUGH),
                 override("validation", query=True, **POINTS),
-                override("reference", query=True, **dashed(PURPLE)),
-                override("baseline", query=True, **dashed(PURPLE, pattern=(2, 4))),
+                override("reference", query=True, **dashed(BLUE)),
+                override("baseline", query=True, **dashed(BLUE, pattern=(2, 4))),
                 override("goal", query=True, **dashed(GREEN)),
             ],
         ),
         against_step(
             "Loss against step",
             "The same loss over the steps of the run: at most 200 points a run, each the average of its stretch, that "
-            "stay where they are. Several runs lie over each other, whenever they ran. Purple: the baseline run. "
+            "stay where they are. Several runs lie over each other, whenever they ran. Dashed blue: the baseline run. "
             "Red dots: the step's own loss at the last spike or divergence. Healthy: falls, on the baseline or below.",
             by_step,
             overrides=compare,
@@ -236,7 +236,7 @@ def speed() -> tuple[Json, ...]:
             min=0,
             overrides=[
                 override("logged", query=True, **ROUGH),
-                override("baseline", query=True, **dashed(PURPLE, pattern=(2, 4))),
+                override("baseline", query=True, **dashed(BLUE, pattern=(2, 4))),
             ],
         ),
     )
@@ -257,6 +257,6 @@ def bands(*, fill: str, to: str) -> list[Json]:
         override("usual", query=True, **dashed(GREY)),
         override("warning", **{**dashed(WARNING, pattern=(4, 4)), **more.get("warning", {})}),
         override("critical", **{**dashed(CRITICAL, pattern=(4, 4)), **more.get("critical", {})}),
-        override("reference", query=True, **dashed(PURPLE)),
-        override("baseline", query=True, **dashed(PURPLE, pattern=(2, 4))),
+        override("reference", query=True, **dashed(BLUE)),
+        override("baseline", query=True, **dashed(BLUE, pattern=(2, 4))),
     ]

@@ -32,9 +32,9 @@ def time() -> tuple[Json, ...]:
         ),
         bar(
             "Time that did not train",
-            "Wall time by reason; rework is training that was done again after a restart. "
+            "Wall time of the chosen runs by reason; rework is training that was done again after a restart. "
             "Healthy: little beside evaluation and checkpoint.",
-            [query(f"training_lost_seconds{{{ONE_RUN}}} > 0", "{{reason}} ({{run}})", instant=True)],
+            [query(f"sum by (reason) (training_lost_seconds{{{ONE_RUN}}})", "{{reason}}", instant=True)],
             unit="s",
             w=8,
             h=8,

@@ -44,7 +44,7 @@ def wrong() -> tuple[Json, ...]:
             "The last anomaly of each kind: where it began, what was seen and expected there, whether it goes on. "
             "Healthy: empty, or old steps only.",
             anomalies,
-            w=11,
+            w=12,
             h=8,
             unit="short",
             columns=("run", "kind", "Value #active", "Value #step", "Value #value", "Value #expected", "Value #day"),
@@ -58,6 +58,7 @@ def wrong() -> tuple[Json, ...]:
                 override(
                     "kind",
                     displayName="Anomaly",
+                    custom_minWidth=130,
                     links=[{"title": "What to do", "url": RUNBOOKS, "targetBlank": True}],
                 ),
                 override(
@@ -90,6 +91,7 @@ def wrong() -> tuple[Json, ...]:
                 override(
                     "alertname",
                     displayName="Alert",
+                    custom_minWidth=190,
                     links=[
                         {
                             "title": "Runbook",
@@ -119,7 +121,7 @@ def wrong() -> tuple[Json, ...]:
             "Error lines in the log",
             "Lines that report an error, by kind: cuda_oom, traceback, nccl_timeout, … Healthy: none.",
             [query(f"sum by (run, kind) (training_errors_total{{{ONE_RUN}}} > 0)", table=True)],
-            w=6,
+            w=5,
             h=8,
             unit="none",
             columns=("run", "kind", "Value"),

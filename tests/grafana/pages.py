@@ -125,16 +125,17 @@ def provision(folder: Path, sources: Mapping[str, str], boards: Sequence[Path]) 
     ours = yaml.safe_load((ROOT / "grafana/provisioning/datasources/prometheus.yml").read_text())
     (template,) = ours["datasources"]
     ours["datasources"] = [
-        {**template, "uid": uid, "name": uid, "url": url, "isDefault": i == 0}
+        {**template, "uid": uid, "name": uid.capitalize(), "url": url, "isDefault": i == 0}
         for i, (uid, url) in enumerate(sources.items())
     ]
     (folder / "datasources/prometheus.yml").write_text(yaml.safe_dump(ours))
     ours = yaml.safe_load((ROOT / "grafana/provisioning/dashboards/training.yml").read_text())
     (template,) = ours["providers"]
-    ours["providers"] = [
-        {**template, "name": path.name, "folder": path.name, "folderUid": path.name, "options": {"path": str(path)}}
-        for path in boards
-    ]
+    first, *more = boards
+    ours["providers"] = [{**template, "options": {"path": str(first)}}]
+    for path in more:
+        own = {"name": path.name, "folder": path.name, "folderUid": path.name, "options": {"path": str(path)}}
+        ours["providers"].append({**template, **own})
     (folder / "dashboards/training.yml").write_text(yaml.safe_dump(ours))
 
 

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
+from math import ceil
 from pathlib import Path
 
 from training_monitor.app.monitor import Monitor
@@ -88,7 +89,7 @@ class Recorder:
 
 def record(logs: Sequence[TimedLog], config: Config, *, start: float, end: float, every: float, instance: str) -> str:
     """Plays the logs from `start` to `end` and gives what Prometheus would have scraped, as OpenMetrics."""
-    clock = FakeClock(start)
+    clock = FakeClock(end - every * ceil((end - start) / every))  # so that the last scrape is at the end
     folder = logs[0].path.parent
     monitor = Monitor([str(folder)], config, clock=clock, env={}, on_event=lambda run, event: None)
     renderer = Renderer(monitor.view)

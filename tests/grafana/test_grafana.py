@@ -104,6 +104,7 @@ def recorded(stack: ExitStack, folder: Path, end: float) -> tuple[float, Prometh
     ]
     begin = min(log.start for log in played) - 5
     text = record(played, config, start=begin, end=end, every=5, instance="gpu-node-1:10042")
+    text = text.replace(f"{folder}/logs/", "/logs/")
     blocks(str(server("promtool")), text, folder / "prometheus")
     found = prometheus(stack, load("stack/native.py"), folder / "prometheus", [])
     found.wait_for('ALERTS{alertstate="firing",run!=""}')
@@ -122,7 +123,7 @@ def broken() -> Json:
         "type": "no-such-panel",
         "gridPos": {"x": 12, "y": 0, "w": 12, "h": 9},
     }
-    return {**board, "uid": BROKEN, "title": "Broken on purpose", "panels": [refused, unknown]}
+    return {**board, "uid": BROKEN, "title": "Broken on purpose", "tags": [], "panels": [refused, unknown]}
 
 
 @pytest.fixture(scope="module")
