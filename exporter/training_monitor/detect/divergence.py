@@ -20,7 +20,8 @@ SPAN = 80  # blocks kept
 NOW, BEFORE = 10, 30  # blocks of the trend test
 YOUNG = 65  # blocks until which a falling loss must have stopped to fall …
 SLOWED = 0.2  # … and part of its slope that a later one may keep
-ROUGH = (1, 2)  # blocks: scales at which the noise is compared with white noise
+LATELY = 60  # blocks that tell how rough the noise is, and …
+ROUGH = (1, 2, 5)  # blocks: scales at which the noise is compared with white noise
 CRITICAL = math.log(1.1)
 
 
@@ -107,7 +108,7 @@ class Divergence(Detector):
     def _is_certain(self, rise: float, error: float) -> bool:
         """Whether a rise is large and beyond chance; `error`: its standard error, in noise of a block."""
         error *= ERRORS * self.sigma
-        return rise > max(RISE, error) and rise > error * roughness(self._means(), self.sigma, ROUGH)
+        return rise > max(RISE, error) and rise > error * roughness(self._means()[-LATELY:], self.sigma, ROUGH)
 
     def _means(self) -> list[float]:
         sums = list(self.sums)

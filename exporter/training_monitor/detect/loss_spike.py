@@ -22,7 +22,7 @@ DECAY_FROM, DECAY_TO, DECAY_RISE = 12.0, 2.5, 0.18  # z and log rise of a point,
 ODD = 4.0  # z of an odd point
 PRIOR_ODD, PRIOR_POINTS, MEMORY = 0.75, 250, 4000  # before the first point: 0.75 odd points in 250
 CLEAN_RATE = 0.005  # rate of odd points below which one point of …
-CLEAN_Z, ODD_Z = 5.0, 6.0  # … the first z is a notice, else of the second
+CLEAN_Z, ODD_Z = 4.8, 6.0  # … the first z is a notice, else of the second
 RARE = 3e-4  # rate of odd points that any run may have
 
 

@@ -25,8 +25,8 @@ HALF_SHORT = 0.5  # the same for each half of the window: a step in the loss is 
 ERRORS = 4.5  # … by so many standard errors …
 MISSING = 0.015  # … and so much of log loss
 ROUGH = (1, 2)  # blocks: scales at which the noise is compared with white noise
-SPANS = (2, 4)  # blocks on each side of a step in the loss
-STEP, STEP_ERRORS = 0.008, 4.5  # log loss and standard errors that make a rise a step
+SPANS = (2, 4, 8)  # blocks on each side of a step in the loss
+STEP, STEP_ERRORS = 0.0045, 5.0  # log loss and standard errors that make a rise a step
 HELD = 4  # looks in a row that make it certain
 LOW_RATE = 0.2  # part of the highest learning rate below which little can be improved
 

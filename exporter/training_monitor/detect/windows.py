@@ -20,14 +20,15 @@ def roughness(means: list[float], sigma: float, spans: tuple[int, ...]) -> float
     """How much noisier means of blocks are than white noise would make them; at least 1.
 
     `sigma`: noise of a mean, were it white. From second differences, which no trend moves, between means of `spans`
-    neighbours. Data that come in shards, or repeat, make a loss that wanders slowly.
+    neighbours, less their own uncertainty. Data that come in shards, or repeat, make a loss that wanders slowly.
     """
     worst = 1.0
     for span in spans:
         b = [sum(means[i : i + span]) / span for i in range(len(means) % span, len(means) - span + 1, span)]
         bends = sorted(abs(v - (u + w) / 2) for u, v, w in zip(b, b[1:], b[2:], strict=False))
         if len(bends) >= 5:
-            worst = max(worst, 1.4826 * median(bends) / math.sqrt(1.5) / (sigma / math.sqrt(span)))
+            noise = 1.4826 * median(bends) / math.sqrt(1.5)
+            worst = max(worst, noise / (1 + 1 / math.sqrt(len(bends))) / (sigma / math.sqrt(span)))
     return worst
 
 
