@@ -23,6 +23,7 @@ ODD = 4.0  # z of an odd point
 PRIOR_ODD, PRIOR_POINTS, MEMORY = 0.75, 250, 4000  # before the first point: 0.75 odd points in 250
 CLEAN_RATE = 0.005  # rate of odd points below which one point of …
 CLEAN_Z, ODD_Z = 4.8, 6.0  # … the first z is a notice, else of the second
+SMOOTHED = 2.0  # memory of a log from which one odd point looks like a long rise: no page below the ratios
 RARE = 3e-4  # rate of odd points that any run may have
 
 
@@ -61,7 +62,10 @@ class LossSpike(Detector):
             rise = y - base
             if busy or z > low or rise > warning or z1 > ODD:
                 self.z1, self.z2, self.seen = z1, z2, seen
-                level = max(self._evidence(z, z / memory, rise), self._ratio(rise))
+                level = self._evidence(z, z / memory, rise)
+                if memory > SMOOTHED:
+                    level = min(level, 1)
+                level = max(level, self._ratio(rise))
                 seen = self.seen
                 if (level or condition.level) and condition.rises(level):
                     found.append((at, self._event(steps[at], level, math.exp(base))))
