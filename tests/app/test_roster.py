@@ -108,7 +108,7 @@ def test_a_source_added_after_the_last_save_joins_the_saved_run_whatever_is_foun
     run = again.roster.runs["slurm-7"].run
     assert run.order.steps_seen > 300
     if late.endswith(".err"):
-        assert run.failure_counts == {"slurm_time_limit": 1}
+        assert run.failure_counts["slurm_time_limit"] == 1
     else:
         assert known(again, "slurm-7") == before
     place.saved(again)
@@ -143,7 +143,7 @@ def test_a_part_of_a_run_that_was_away_goes_on_where_it_stopped(place):
     again.close()
     (place.folder / "away").rename(err)
     third = place.begin()
-    assert third.roster.runs["slurm-7"].run.failure_counts == {"slurm_time_limit": 1}
+    assert third.roster.runs["slurm-7"].run.failure_counts["slurm_time_limit"] == 1
     assert {Path(f.path) for f in third.roster.runs["slurm-7"].feeds} == {out, err}
 
 
@@ -161,7 +161,7 @@ def test_a_place_that_cannot_be_used_starts_the_whole_run_over(place, caplog):
     again = place.begin()
     run = again.roster.runs["slurm-7"].run
     assert (run.event_counts, run.order.steps_seen) == (before, 1600)
-    assert run.failure_counts == {"slurm_time_limit": 1}
+    assert run.failure_counts["slurm_time_limit"] == 1
     assert "its saved state cannot be used" in caplog.text
 
 

@@ -1,4 +1,7 @@
-"""`training-monitor serve`: one thread reads, the web server's threads answer, SIGTERM ends both, SIGHUP has the configuration read again."""
+"""`training-monitor serve`: threads read, the web server's threads answer.
+
+SIGTERM ends both within a second; SIGHUP has the configuration read again.
+"""
 
 from __future__ import annotations
 

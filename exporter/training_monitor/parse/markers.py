@@ -91,6 +91,12 @@ _EXCEPTIONS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"OSError: \[Errno 28\]"), "disk_full"),
     (re.compile(rb"ValueError: nan loss encountered"), "nan_abort"),
 )
+#: Every kind of failure that a text log can tell.
+KINDS = tuple(
+    sorted(
+        {kind for _, _, kind in MARKERS if kind} | {kind for _, kind in _EXCEPTIONS} | {*_SIGNALS.values(), *FOLLOWERS}
+    )
+)
 _FRONT = re.compile(rb"(?:(\d{9,10}(?:\.\d{1,9})?) )?(?:\[[A-Za-z_]{0,20}\d{1,5}\]:? ?|\d{1,5}: (?! ))*")
 _EXCEPTION = re.compile(rb"(?:[a-z_]\w{0,80}\.){0,12}[A-Z]\w{0,120}(?:: |:$|$)")
 _TRACEBACK = b"Traceback (most recent call last)"

@@ -13,8 +13,8 @@ from training_monitor.parse.nanochat_header import NanochatLog
 from training_monitor.records import Step
 
 _STEP = re.compile(
-    rb"step (\d{1,9})/(\d{1,9}) \([^)|]*\) \| loss: ([^ ]+) \|(?: grad norm: ([^ ]+) \|)? lrm: ([^ ]+) \| dt: ([^ ]+)ms \| "
-    rb"tok/sec: ([^ ]+) \| (?:bf16_)?mfu: ([^ ]+) \|(?: epoch: (\d{1,9})[^|]*\|)? total time: "
+    rb"step (\d{1,9})/(\d{1,9}) \([^)|]*\) \| loss: ([^ ]+) \|(?: grad norm: ([^ ]+) \|)? lrm: ([^ ]+) \| "
+    rb"dt: ([^ ]+)ms \| tok/sec: ([^ ]+) \| (?:bf16_)?mfu: ([^ ]+) \|(?: epoch: (\d{1,9})[^|]*\|)? total time: "
 )
 
 

@@ -16,6 +16,7 @@ from training_monitor.detect.engine import Engine
 from training_monitor.detect.thresholds import Thresholds
 from training_monitor.estimate.baseline import Reference
 from training_monitor.estimate.estimator import EstimateSettings, Estimator
+from training_monitor.parse.markers import KINDS as FAILURE_KINDS
 from training_monitor.records import (
     Event,
     Facts,
@@ -69,7 +70,7 @@ class Run:
         self._final_loss: tuple[int, float, Interval | None] | None = None  # at step, made at, value
         self.runs = 0
         self.event_counts: dict[tuple[str, Severity], int] = {}
-        self.failure_counts: dict[str, int] = {}
+        self.failure_counts = dict.fromkeys(FAILURE_KINDS, 0)  # a counter that is born at 1 has no increase
         self.restarts = 0
         self.last_change: float | None = None
         self.leader: str | None = None  # the source that told the newest step
