@@ -47,7 +47,7 @@ def test_generated_parts_are_current():
 def test_every_command_block_runs(page, command, tmp_path):
     if any(command.startswith(known) for known in ELSEWHERE):
         return
-    assert command.startswith("training-monitor "), f"{page}: nobody runs {command!r}: add it to ELSEWHERE with its test"
+    assert command.startswith("training-monitor "), f"{page}: nobody runs {command!r}; add it to ELSEWHERE"
     bin_folder = Path(sys.executable).parent
     line = command.replace("/path/to/logs", "examples/nanochat").replace("/var/lib/training-monitor", str(tmp_path))
     if " serve" in line:
