@@ -289,8 +289,8 @@ KINDS = {
     ),
     "over_budget": Kind(
         "TrainingOverBudget",
-        ("warning",),
-        f"the whole run will cost {show('value', 'cents')} dollars; the budget is {show('expected', 'cents')}.",
+        BOTH,
+        f"the cost comes to {show('value', 'cents')}; the budget is {show('expected', 'cents')}.",
     ),
     "behind_baseline": Kind(
         "TrainingBehindBaseline",
