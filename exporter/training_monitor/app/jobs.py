@@ -9,11 +9,13 @@ from typing import Protocol
 
 from training_monitor.app.feed import Feed
 from training_monitor.app.roster import Roster
+from training_monitor.app.tracked import Tracked
 from training_monitor.clock import Clock
 from training_monitor.records import Chunk
 from training_monitor.tail.discovery import Found, discover
 
 log = logging.getLogger(__name__)
+TURN_S = 0.05  # CPU seconds of saving at a turn
 
 
 class Taker(Protocol):
@@ -73,23 +75,29 @@ class Searching:
 
 
 class Saving:
-    """Saves every run that changed since its last save."""
+    """Saves every run that changed since its last save, some at a turn."""
 
     def __init__(self, roster: Roster, clock: Clock) -> None:
         self._roster, self._clock = roster, clock
-        self.took_s = 0.0
+        self._todo: list[Tracked] = []
+        self._spent_s = 0.0
+        self.took_s = 0.0  # CPU seconds of the last pass over all runs
 
     def fetch(self) -> None:
         started = time.thread_time()
-        store, runs = self._roster.store, self._roster.runs.copy()
-        changed = [tracked for tracked in runs.values() if tracked.is_dirty and tracked.is_whole]
-        for tracked in changed:
+        store = self._roster.store
+        if not self._todo:
+            self._spent_s = 0.0
+            self._todo = [t for t in self._roster.runs.copy().values() if t.is_dirty and t.is_whole]
+        while self._todo and time.thread_time() - started < TURN_S:
+            tracked = self._todo.pop()
             paths = [feed.path for feed in tracked.feeds.copy()] + list(tracked.absent)
             if not store.save(tracked.name, tracked.dumped(), paths=paths, at=self._clock.now()):
                 tracked.is_dirty = True
-        if changed:
+        if not self._todo:
             store.sync()
-        self.took_s = time.thread_time() - started
+        self._spent_s += time.thread_time() - started
+        self.took_s = self._spent_s
 
     def take(self, found: None) -> bool:
-        return False
+        return bool(self._todo)

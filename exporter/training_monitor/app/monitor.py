@@ -323,7 +323,9 @@ class Monitor:
         return [t.snapshot(now) for _, t in runs if t.was_read and (expired or not t.is_expired(now, after_s))]
 
     def view(self) -> View:
-        """What a scrape sees."""
+        """What a scrape sees; before the first catch-up is done, nothing but that."""
+        if not self.ready:
+            return View(ready=False)
         now, after_s = self.clock.now(), self.config.expire_s
         feeds = [f for t in self.roster.runs.copy().values() if not t.is_expired(now, after_s) for f in t.feeds.copy()]
         own = OwnStatus(
@@ -334,7 +336,7 @@ class Monitor:
             skipped_files=self.found.skipped if self.found else {},
         )
         thresholds = self.config.default.thresholds.table()
-        return View(self.snapshots(), [f.status for f in feeds], self.ready, thresholds, own)
+        return View(self.snapshots(), [f.status for f in feeds], True, thresholds, own)
 
 
 def merged(founds: Sequence[Found]) -> Found:

@@ -69,9 +69,10 @@ class Tracked:
         with self.lock:
             if not all(feed.is_current for feed in self.feeds) or all(feed.problem for feed in self.feeds):
                 return []
-            before = self.run.state, self.run.active()
+            judged = self.run.engine.outside  # budget and baseline: the only conditions that time alone can close
+            before = judged.copy()
             events = self.run.tick(now)
-            if events or before != (self.run.state, self.run.active()):
+            if events or judged != before:
                 self._change(now)
             return events
 
