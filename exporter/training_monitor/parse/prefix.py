@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from typing import NamedTuple
+
+from training_monitor.moments import unix_seconds
 
 _DATE = rb"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
 _BRACKETS = rb"(?: ?\[[^\[\]]{0,120}\]){0,4}"  # [INFO] [logging.py:96:log_dist] [Rank 0]
@@ -68,12 +69,4 @@ def stages(line: bytes) -> Iterator[Prefix]:
 
 
 def _seconds(date: bytes, zone: bytes) -> float | None:
-    text = date[:19].decode().replace("T", " ")
-    offset = "+00:00" if zone == b"Z" else zone.decode()
-    if len(offset) == 5:
-        offset = offset[:3] + ":" + offset[3:]
-    try:
-        seconds = datetime.fromisoformat(text + offset).timestamp()
-    except (ValueError, OverflowError):
-        return None
-    return seconds + (float(b"0." + date[20:]) if len(date) > 20 else 0.0)
+    return unix_seconds((date + zone).decode())

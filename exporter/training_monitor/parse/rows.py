@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
 from functools import lru_cache
 from math import isfinite, nan
 from typing import Any, NamedTuple
 
+from training_monitor.moments import unix_seconds
 from training_monitor.parse.aliases import Alias, Guess, fact_of, field_of, normalised
 from training_monitor.records import Facts, Finish, Record, Scope, Step, Validation
 from training_monitor.state import Stateful
@@ -256,8 +256,4 @@ def _unix_time(value: Any) -> float | None:
         return None
     if not isinstance(value, str) or not 10 <= len(value) <= 40 or value[4:5] != "-":
         return None
-    try:
-        moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
+    return unix_seconds(value.strip())

@@ -14,9 +14,9 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any
 
+from training_monitor.moments import unix_seconds
 from training_monitor.records import Facts, Failure, Finish, Record, SourceStatus, Start
 from training_monitor.tail import graphql
 from training_monitor.tail.graphql import Refused
@@ -248,8 +248,4 @@ def _config(text: Any) -> dict[str, Any]:
 
 def _unix(text: Any) -> float | None:
     """Unix seconds of `2026-11-22T18:05:10Z`; UTC if no zone is named."""
-    try:
-        moment = datetime.fromisoformat(str(text).replace("Z", ""))
-    except ValueError:
-        return None
-    return moment.timestamp() if moment.tzinfo else (moment - datetime(1970, 1, 1)).total_seconds()
+    return unix_seconds(str(text))
