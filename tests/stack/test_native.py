@@ -57,7 +57,7 @@ def test_a_missing_template_of_debians_alertmanager_has_its_fix_named(tmp_path: 
     code = "import sys; sys.exit('failed to parse templates: open /usr/share/prometheus/alertmanager/default.tmpl')"
     service = native.Service("alertmanager", [sys.executable, "-c", code], "http://127.0.0.1:9/", tmp_path / "x.log")
     service.start()
-    with pytest.raises(native.StackError, match="run stack/fetch"):
+    with pytest.raises(native.NoServersError, match="run stack/fetch"):
         service.wait(time.monotonic() + 20)
 
 
@@ -69,6 +69,23 @@ def test_the_demo_ends_in_a_page_on_the_terminal() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "✖ CRITICAL  MFU drop in run base_train_slow  (TrainingMfuDrop, since " in done.stdout
     assert "\n  Step 22" in done.stdout
+
+
+def test_without_servers_the_demo_shows_what_would_have_paged(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def nowhere() -> None:
+        raise native.NoServersError("Prometheus and Alertmanager are not on PATH")
+
+    monkeypatch.setattr(native, "find_programs", nowhere)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert native.main(["--demo"]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    said = capfd.readouterr().out
+    assert said.startswith("Prometheus and Alertmanager are not on PATH\n")
+    assert "step 228        CRITICAL  mfu_drop" in said
 
 
 @pytest.mark.servers
