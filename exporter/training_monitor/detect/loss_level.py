@@ -22,6 +22,7 @@ IQR = 1.349 * math.sqrt(2)  # quartile range of the difference of two Gaussian v
 SIGMA_FLOOR = 1e-3  # a loss printed with few digits may look free of noise
 SUSPICIOUS = 4.0  # z above which a point does not teach the level …
 PATIENCE = 200  # … for at most so many points: then the loss is taken to live there now
+FEW, PART = 5, 0.02  # losses at or below zero, over the scored ones, from which a ratio of losses means nothing
 TEN = 10  # points in the means for the slower detectors
 CLIP = 2.5  # z beyond which a point counts as that in a mean
 
@@ -30,17 +31,19 @@ class LossLevel(Stateful):
     """Scores each loss against the median of the last 32 unsuspicious ones, in log loss.
 
     The median is corrected for its lag on a falling trend. The noise is the quartile range of differences over five
-    points, which no trend inflates. Losses at or below zero are not scored. After a restart the level is learned anew
+    points, which no trend inflates. Losses at or below zero are not scored; where they are many (the losses of policy
+    gradients swing around zero), no loss is. After a restart the level is learned anew
     from eight points, the noise stays.
     """
 
     __slots__ = (
-        "base", "clipped", "diffs", "group", "lag", "level", "looked", "memory", "middle", "n", "noise", "same",
-        "same_sign", "sigma", "suspicious", "tail", "ten", "z",
+        "base", "clipped", "diffs", "group", "lag", "level", "looked", "memory", "middle", "n", "noise", "refused",
+        "same", "same_sign", "sigma", "suspicious", "tail", "ten", "z",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.n = 0
+        self.refused = 0  # losses at or below zero
         self.base: deque[float] = deque(maxlen=32)
         self.tail: list[float] = []  # the last 5 of `base`
         self.middle = 0.0  # median of `base` at the last look
@@ -69,8 +72,12 @@ class LossLevel(Stateful):
                 if loss is None:
                     continue
             if 0.0 < loss < inf:
+                if self.refused > FEW and self.refused > PART * (self.n + len(y)):
+                    continue
                 at.append(i)
                 y.append(log(loss))
+            elif -inf < loss <= 0.0:
+                self.refused += 1
         scores = Scores(at, y, [], [], [], [], [])
         done = 0
         while done < len(y):

@@ -17,7 +17,7 @@ from training_monitor.records import Event, Step
 MOST = 256  # blocks kept: then neighbours are merged
 SPIKY = 4  # clipped points that make a ten useless
 EVERY = 50  # points between two looks
-WINDOWS = (10, 15, 20, 30, 40, 60, 80, 120)  # blocks
+WINDOWS = (10, 12, 15, 18, 22, 27, 33, 40, 48, 58, 70, 85, 100, 120)  # blocks
 REFERENCE = 15  # blocks that the stretch before must have at least
 EARLIEST = 0.3  # part of the run before the window that is too old to compare with
 SHORT = 0.3  # part of its earlier slope that is too little …
@@ -27,7 +27,8 @@ MISSING = 0.015  # … and so much of log loss
 ROUGH = (1, 2)  # blocks: scales at which the noise is compared with white noise
 SPANS = (2, 4, 8)  # blocks on each side of a step in the loss
 STEP, STEP_ERRORS = 0.0045, 5.0  # log loss and standard errors that make a rise a step
-HELD = 4  # looks in a row that make it certain
+HELD = 4  # looks in a row that make it certain, until the loss improves
+SOONEST = 500  # steps without an improvement after which the trend is looked at
 LOW_RATE = 0.2  # part of the highest learning rate below which little can be improved
 
 
@@ -46,7 +47,7 @@ class Plateau(Detector):
     constants = ("improvement", "limits", "sums")
 
     def __init__(self, thresholds: Thresholds) -> None:
-        super().__init__(plateau=4)
+        super().__init__(plateau=1)  # an improvement ends it
         self.limits = thresholds.plateau
         self.improvement = math.log1p(-thresholds.plateau_improvement)
         self.recent: deque[float] = deque(maxlen=EVERY // TEN)  # means of the last tens
@@ -94,9 +95,11 @@ class Plateau(Detector):
         if smooth < self.best + self.improvement:
             self.best, self.best_step = smooth, step.step
         since = step.step - (self.best_step or 0)
-        short = since >= self.limits.warning and self._is_short(sigma / math.sqrt(TEN * self.size))
-        self.held = self.held + 1 if short else 0
-        if self.held < HELD:
+        if since < min(self.limits.warning, SOONEST):
+            self.held = 0
+        elif self.held < HELD:
+            self.held = self.held + 1 if self._is_short(sigma / math.sqrt(TEN * self.size)) else 0
+        if self.held < HELD or since < self.limits.warning:
             return 0
         return 3 if since >= self.limits.critical else 2
 

@@ -16,6 +16,7 @@ SILENCE_S = 300.0  # any run may be silent for so long
 GAPS = 5.0  # silence allowed, in longest gaps; NVIDIA's resiliency extension learns its timeouts with the same factor
 BLOCKS = 4.0  # silence allowed, in times to fill the buffer of a pipe
 BUFFER = 8192  # bytes that Python holds back when it writes to a pipe
+LINE = 160  # bytes of a line, where no size was told
 FORGET = 400.0  # a gap is forgotten over so many times its own length
 LEARN = 0.6  # part of the silence allowed that a stall may add to the rhythm: the next one of its kind is no news
 CRITICAL = 2.0  # silence that is critical, in silences allowed
@@ -65,7 +66,7 @@ class Stall(Stateful):
         self.is_over = False
         seconds = [s.step_time_s for s in steps[-9:] if s.step_time_s is not None]
         if seconds:
-            lines = len(steps) * min(1.0, BUFFER / max(self.size, 1))
+            lines = len(steps) * min(1.0, BUFFER / (self.size or LINE * len(steps)))
             self.block_s = median(sorted(seconds)) * max(spacing, 1) * max(lines, 1.0)
         at = self.heard_at
         if at is None:
