@@ -63,8 +63,8 @@ def build() -> Json:
     rows = [
         Row("$run", *run_now.first_line(), *run_now.second_line(), repeat="run"),
         Row("Is it learning?", *run_curves.learning()),
-        Row("What went wrong?", *run_wrong.wrong()),
         Row("Is it fast?", *run_curves.speed()),
+        Row("What went wrong?", *run_wrong.wrong()),
         Row("How does it compare with the baseline?", *run_baseline.baseline()),
         Row("Where did the time go?", *run_time.time()),
         Row("What does the log say?", *run_time.facts()),

@@ -22,14 +22,14 @@ COMPARED = {
     "baseline": "Baseline run",
     "Value #step": "At step",
     "Value #loss": "Loss",
-    "Value #its_loss": "Baseline's",
+    "Value #its_loss": "base",
     "Value #loss_ratio": "Loss ×",
     "Value #ahead": "Ahead",
     "Value #mfu": "MFU",
-    "Value #its_mfu": "Baseline's ",
+    "Value #its_mfu": "base ",
     "Value #mfu_ratio": "MFU ×",
     "Value #duration": "Step time",
-    "Value #its_duration": "Baseline's  ",
+    "Value #its_duration": "base  ",
     "Value #duration_ratio": "Time ×",
 }
 

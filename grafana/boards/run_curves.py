@@ -23,6 +23,8 @@ BASELINE = f"{INSTANCE},run=~`${{baseline:regex}}`"
 #: True where a single run is selected: bands of several runs over each other would say nothing.
 SINGLE = f"and on () count(count by (run) (training_run_state{{{ONE_RUN}}})) == 1"
 ROUGH: Json = {"color": fixed(GREY), "custom_lineWidth": 1, "custom_showPoints": "never", "custom_fillOpacity": 0}
+#: Times the usual from which a step's time is not drawn.
+FAR = 4
 DOT: Json = {"custom.pointSize.fixed": 10}
 POINTS: Json = {"custom_drawStyle": "points", "custom_pointSize": 7, "custom_showPoints": "always"}
 
@@ -197,16 +199,21 @@ def speed() -> tuple[Json, ...]:
         lines(
             "Step time over time",
             "Time of a step: grey as logged, in colour the running median that the detector judges. Healthy: flat at "
-            f"its usual. Orange band: {slow[0]:g} to {slow[1]:g} times the usual, a warning; above it, a page "
-            "(as configured in exporter.yml).",
+            f"its usual. Orange band: {slow[0]:g} to {slow[1]:g} times the usual, a warning; above it, a page (as configured "
+            f"in exporter.yml). Grey values from {FAR} times the usual on are left out: a first step that compiles hides "
+            "all others.",
             [
                 query(f"training_step_duration_recent_seconds{{{ONE_RUN}}}", "{{run}}", ref="recent"),
-                query(f"training_step_duration_seconds{{{ONE_RUN}}}", "{{run}} as logged", ref="logged"),
+                query(
+                    f"training_step_duration_seconds{{{ONE_RUN}}} < {FAR} * {pace}", "{{run}} as logged", ref="logged"
+                ),
                 query(pace, "{{run}} usual", ref="usual"),
                 query(f"{pace} * {banded('slowdown', 'warning')} {SINGLE}", "warning", ref="warning"),
                 query(f"{pace} * {banded('slowdown', 'critical')} {SINGLE}", "critical", ref="critical"),
                 query(
-                    f"training_baseline_step_duration_seconds{{{ONE_RUN}}}", "{{run}}: its baseline", ref="reference"
+                    f"training_baseline_step_duration_seconds{{{ONE_RUN}}} < {FAR} * {pace}",
+                    "{{run}}: its baseline",
+                    ref="reference",
                 ),
                 query(
                     f"last_over_time(training_step_duration_baseline_seconds{{{BASELINE}}}[$__range] @ end())",

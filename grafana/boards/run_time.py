@@ -34,7 +34,7 @@ def time() -> tuple[Json, ...]:
             "Time that did not train",
             "Wall time of the chosen runs by reason; rework is training that was done again after a restart. "
             "Healthy: little beside evaluation and checkpoint.",
-            [query(f"sum by (reason) (training_lost_seconds{{{ONE_RUN}}})", "{{reason}}", instant=True)],
+            [query(f"round(sum by (reason) (training_lost_seconds{{{ONE_RUN}}}), 0.1)", "{{reason}}", instant=True)],
             unit="s",
             w=8,
             h=8,
@@ -71,13 +71,13 @@ FACTS = {
     "parameters": "Parameters",
     "loss_kind": "Loss is",
     "mfu_source": "MFU is",
-    "tokens_scope": "Tokens/s of",
+    "tokens_scope": "Tokens of",
     "step_inferred": "Step is",
     "source": "Source",
     "Value #first": "First step",
     "Value #epoch": "Epoch",
     "Value #best": "Best loss",
-    "Value #runs": "Runs in source",
+    "Value #runs": "Runs",
 }
 
 
@@ -103,6 +103,9 @@ def facts() -> tuple[Json, ...]:
             decimals=3,
             overrides=[
                 *(override(field, displayName=shown) for field, shown in names.items()),
+                override("run", custom_minWidth=120),
+                override("loss_kind", custom_minWidth=150),
+                override("source", custom_minWidth=150),
                 override("Value #first", unit="locale", decimals=0),
                 override("Value #runs", decimals=0),
             ],

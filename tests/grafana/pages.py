@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -193,9 +194,13 @@ class Browser:
         entries = [e["message"] for e in self.driver.get_log("browser") if e["level"] == "SEVERE"]
         return [message for message in entries if not any(h in message for h in HARMLESS)]
 
-    def shoot(self, file: Path) -> None:
+    def shoot(self, file: Path, height: int | None = None) -> None:
+        """Writes a PNG of the viewport, or of so much of it from the top."""
+        size = self.driver.execute_script("return [innerWidth, innerHeight]")
+        clip = {"x": 0, "y": 0, "width": size[0], "height": min(height or size[1], size[1]), "scale": 1}
+        answer = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "clip": clip})
         file.parent.mkdir(parents=True, exist_ok=True)
-        self.driver.save_screenshot(str(file))
+        file.write_bytes(b64decode(answer["data"]))
 
     def _loading(self) -> bool:
         bars = ".panel-loading, [aria-label='Panel loading bar'], [data-testid='Spinner'], .preloader"

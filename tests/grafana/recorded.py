@@ -19,6 +19,7 @@ from training_monitor.config import Config
 from training_monitor.expose.render import Renderer
 
 JOB = "training-monitor"
+EPSILON = 1e-3  # seconds that rounding may take
 
 
 #: How long a step took, as nanochat prints it.
@@ -89,18 +90,20 @@ class Recorder:
 
 def record(logs: Sequence[TimedLog], config: Config, *, start: float, end: float, every: float, instance: str) -> str:
     """Plays the logs from `start` to `end` and gives what Prometheus would have scraped, as OpenMetrics."""
-    clock = FakeClock(end - every * ceil((end - start) / every))  # so that the last scrape is at the end
+    scrapes = ceil((end - start) / every)
+    clock = FakeClock(end - every * scrapes)
     folder = logs[0].path.parent
     monitor = Monitor([str(folder)], config, clock=clock, env={}, on_event=lambda run, event: None)
     renderer = Renderer(monitor.view)
     recorder = Recorder({"instance": instance, "job": JOB})
     monitor.start()
-    while clock.now() <= end:
-        changed = {str(log.path) for log in logs if log.play(clock.now())}
-        monitor.round(changed)
-        recorder.scrape(renderer.render(openmetrics=True).decode(), clock.now())
+    for _ in range(scrapes):
         clock.advance(every)
-    monitor.stop()
+        changed = {str(log.path) for log in logs if log.play(clock.now() + EPSILON)}
+        monitor.round(changed)
+        monitor.settle()
+        recorder.scrape(renderer.render(openmetrics=True).decode(), clock.now())
+    monitor.close()
     return recorder.text()
 
 

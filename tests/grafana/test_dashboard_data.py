@@ -59,6 +59,7 @@ EMPTY: dict[str, dict[str, str]] = {
 EITHER = {
     "Firing alerts": "what raises an alert is for the tests of detectors and rules to say",
     "Anomalies by kind": "likewise",
+    "New anomalies": "likewise",
     "Goodput": "a log without times that is read at once tells little about wall time",
     "Time that did not train": "likewise",
 }
@@ -76,7 +77,7 @@ WITHOUT_RUNS = {
 
 
 #: Texts that stand where there is nothing.
-SAID = {p["fieldConfig"]["defaults"]["noValue"] for board in BOARDS.values() for p in panels(board)}
+SAID = {p["fieldConfig"]["defaults"]["noValue"] for board in BOARDS.values() for p in panels(board)} - {"0", "none"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Look:
         Without the series that only say that there is nothing.
         """
         found = [series for query in queries for series in self.ask(query, world)]
-        return [series for series in found if series["metric"].get("run") not in SAID]  # type: ignore[attr-defined]
+        return [series for series in found if SAID.isdisjoint(series["metric"].values())]  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,12 @@ RUNS = {
     "d4-nan": ("nan", 1.0),
 }
 CHOSEN = {"run": ["d4-lr-too-high"], "baseline": "d4-baseline", "smoothing": "1m"}
+#: The pictures of the README: their names and how much of the page they show.
+PICTURES = {
+    "training-overview": ("overview", 1010),
+    "training-run": ("run", 1560),
+    "training-exporter": ("exporter", 1010),
+}
 LAPTOP, PHONE = (1280, 800), (390, 844)
 #: Texts that say "nothing here", which no panel with data may show; "0" and the like are values as well.
 NOTHING = {p["fieldConfig"]["defaults"]["noValue"] for board in BOARDS.values() for p in panels(board)} | {"No data"}
@@ -155,6 +161,9 @@ def test_every_panel_is_drawn_and_none_is_empty_that_has_data(
     picture(chromium, f"{uid}-{size[0]}.png")
     chromium.unroll(size[0])
     picture(chromium, f"{uid}-{size[0]}-whole.png")
+    name, height = PICTURES[uid]
+    if size == LAPTOP:
+        picture(chromium, f"dashboard-{name}.png", height)
     visible = {p["title"]: p for p in BOARDS[uid]["panels"] if p["type"] != "row"}
     shown = chromium.panels()
     assert shown.keys() >= visible.keys()
@@ -165,9 +174,9 @@ def test_every_panel_is_drawn_and_none_is_empty_that_has_data(
     assert not chromium.console()
 
 
-def picture(chromium: Browser, name: str) -> None:
+def picture(chromium: Browser, name: str, height: int | None = None) -> None:
     if folder := os.environ.get("SCREENSHOTS"):
-        chromium.shoot(Path(folder) / name)
+        chromium.shoot(Path(folder) / name, height)
 
 
 def own(scene: Scene) -> Scene:
