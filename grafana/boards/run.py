@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from boards import run_baseline, run_curves, run_now, run_time, run_wrong
+from boards import run_baseline, run_curves, run_now, run_speed, run_time, run_wrong
 from boards.board import INSTANCE, INSTANCES, ONE_RUN, Row, dashboard, marks, variable
 from boards.style import (
     RUN,
@@ -63,7 +63,7 @@ def build() -> Json:
     rows = [
         Row("$run", *run_now.first_line(), *run_now.second_line(), repeat="run"),
         Row("Is it learning?", *run_curves.learning()),
-        Row("Is it fast?", *run_curves.speed()),
+        Row("Is it fast?", *run_speed.speed()),
         Row("What went wrong?", *run_wrong.wrong()),
         Row("How does it compare with the baseline?", *run_baseline.baseline()),
         Row("Where did the time go?", *run_time.time()),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from boards.board import ONE_RUN
-from boards.panels import against_step, query, say, table
-from boards.run_curves import BASELINE, last_curve, nothing
+from boards.panels import query, say, table
+from boards.step_axis import BASELINE, against_step, last_curve, nothing
 from boards.style import (
     Json,
     falls_below,

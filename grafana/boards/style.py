@@ -115,3 +115,7 @@ def falls_below(limit: float) -> Json:
 
 def _marked(thresholds: Json) -> Json:
     return {"custom_cellOptions": FILLED, "thresholds": thresholds, "mappings": [ABSENT]}
+
+
+#: Properties of values as logged, behind their smoothed curve.
+ROUGH: Json = {"color": fixed(GREY), "custom_lineWidth": 1, "custom_showPoints": "never", "custom_fillOpacity": 0}
