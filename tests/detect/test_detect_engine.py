@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from curves import between, curve
 from training_monitor.detect.engine import Engine
 from training_monitor.records import KINDS, Failure, Severity, Step
@@ -90,3 +92,10 @@ def test_a_young_run_has_no_levels_yet() -> None:
     assert levels.step_time_baseline is None
     assert levels.mfu_baseline is None
     assert levels.grad_norm_baseline is None
+
+
+def test_the_state_of_other_detectors_is_refused() -> None:
+    state = Engine().state()
+    del state["detectors"]["swings"]
+    with pytest.raises(ValueError, match="expected"):
+        Engine().restore(state)

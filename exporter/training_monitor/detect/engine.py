@@ -146,3 +146,9 @@ class Engine(Stateful):
         for detector in self.detectors.values():
             known |= detector.levels()
         return Levels(**known)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Raises ValueError if the state is of another set of detectors."""
+        if set(state["detectors"]) != set(self.detectors):
+            raise ValueError(f"state of {sorted(state['detectors'])}, expected {sorted(self.detectors)}")
+        super().restore(state)

@@ -23,7 +23,8 @@ class GradNorm(Detector):
     One step alone at 5x is a notice and at 10x a warning: single hard batches do that to healthy runs, and clipping is
     made for them. Each is one severity higher when the step before was above 5x too; 10x is critical when the loss
     rises beyond 3 sigma at the same step. Norms above 5x do not teach the level, for at most 64 in a row. Skipped fp16
-    steps log an infinite norm: that is the loss scaler at work, no anomaly, and teaches nothing.
+    steps log an infinite norm: that is the loss scaler at work, no anomaly, and teaches nothing. Not measured: public
+    curves have no gradient norms.
     """
 
     __slots__ = ("base", "held", "limits", "n", "window")

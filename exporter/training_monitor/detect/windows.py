@@ -1,13 +1,8 @@
-"""Windows of recent values."""
+"""Medians, and how rough a sequence of means is."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, insort
-from collections import deque
-from typing import Any
-
-from training_monitor.state import Stateful
 
 
 def median(values: list[float]) -> float:
@@ -30,38 +25,3 @@ def roughness(means: list[float], sigma: float, spans: tuple[int, ...]) -> float
             noise = 1.4826 * median(bends) / math.sqrt(1.5)
             worst = max(worst, noise / (1 + 1 / math.sqrt(len(bends))) / (sigma / math.sqrt(span)))
     return worst
-
-
-class SortedWindow(Stateful):
-    """The last `size` finite values, also in order. A push costs two bisections and two moves in a short list."""
-
-    __slots__ = ("ordered", "size", "values")
-    constants = ("size",)
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.values: deque[float] = deque()
-        self.ordered: list[float] = []
-
-    def push(self, x: float) -> None:
-        self.values.append(x)
-        insort(self.ordered, x)
-        if len(self.values) > self.size:
-            del self.ordered[bisect_left(self.ordered, self.values.popleft())]
-
-    def median(self) -> float:
-        return median(self.ordered)
-
-    def is_full(self) -> bool:
-        return len(self.values) == self.size
-
-    def clear(self) -> None:
-        self.values.clear()
-        self.ordered.clear()
-
-    def state(self) -> dict[str, Any]:
-        return {"values": list(self.values)}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.values = deque(state["values"])
-        self.ordered = sorted(self.values)
