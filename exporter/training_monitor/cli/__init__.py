@@ -131,6 +131,9 @@ COMMANDS = {
 
 def _config(p: argparse.ArgumentParser) -> None:
     p.add_argument("--config.file", dest="config_file", metavar="F", help="YAML configuration; none is needed")
+    p.add_argument(
+        "--log.parser", dest="parser", metavar="NAME", help="read logs as this format instead of detecting it"
+    )
 
 
 def _log(p: argparse.ArgumentParser) -> None:

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from training_monitor.app.offline import read_run
+from training_monitor.cli.settings import check_formats, settings
 from training_monitor.cli.terminal import ProgressLine
-from training_monitor.config import Config, load
+from training_monitor.config import load
 from training_monitor.errors import UsageError
 from training_monitor.records import Event, Severity, Step
 from training_monitor.report.terminal import style_of
@@ -98,7 +99,7 @@ def _read(
 ) -> Run:
     progress = ProgressLine(f"reading {os.path.basename(os.path.normpath(args.log))}")
     baseline = getattr(args, "baseline", None)
-    config = load(args.config_file)
+    config = settings(args)
     try:
         return read_run(args.log, config, baseline=baseline, on_event=on_event, on_steps=on_steps, progress=progress)
     finally:
@@ -110,7 +111,7 @@ def status(args: argparse.Namespace) -> int:
     from training_monitor.app.monitor import Monitor
     from training_monitor.report.status import status_table
 
-    monitor = Monitor(args.paths, load(args.config_file), on_event=lambda run, event: None)
+    monitor = Monitor(args.paths, settings(args), on_event=lambda run, event: None)
     monitor.start()
     monitor.close()
     _say_what_was_found(monitor.found.notes if monitor.found else ())
@@ -124,7 +125,7 @@ def watch(args: argparse.Namespace) -> int:
     """Shows the runs, and what happens to them, until Ctrl-C."""
     from training_monitor.cli.watch import Screen
 
-    return Screen(args.paths, load(args.config_file)).run()
+    return Screen(args.paths, settings(args)).run()
 
 
 def _say_what_was_found(notes: Sequence[str]) -> None:
@@ -137,20 +138,9 @@ def check_config(args: argparse.Namespace) -> int:
     from training_monitor.config.show import effective
 
     config = load(args.file)
-    _check_formats(config, args.file)
+    check_formats(config, os.path.basename(args.file))
     print(effective(config))
     return 0
-
-
-def _check_formats(config: Config, where: str) -> None:
-    """Raises ConfigError if a format or a pattern in the configuration cannot be used."""
-    from training_monitor.errors import ConfigError
-    from training_monitor.parse.registry import open_decoder
-
-    try:
-        open_decoder(b"", format=config.format, regex=config.regex)
-    except ValueError as e:
-        raise ConfigError([f"{os.path.basename(where)}: sources: {e}"]) from e
 
 
 def formats(args: argparse.Namespace) -> int:

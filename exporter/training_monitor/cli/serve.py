@@ -14,7 +14,8 @@ from types import FrameType
 from training_monitor import __version__
 from training_monitor.app.monitor import Monitor
 from training_monitor.cli.logs import set_up
-from training_monitor.config import Config, load
+from training_monitor.cli.settings import settings
+from training_monitor.config import Config
 from training_monitor.expose.http import WebServer
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ def serve(args: argparse.Namespace) -> int:
     set_up(args.log_level, args.log_format)
 
     def configured() -> Config:
-        config = load(args.config_file)
+        config = settings(args)
         return replace(config, wandb_runs=(*config.wandb_runs, *args.wandb))
 
     monitor = Monitor(args.paths, configured(), state_dir=args.state_dir, load=configured)
