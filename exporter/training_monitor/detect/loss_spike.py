@@ -34,7 +34,7 @@ class LossSpike(Detector):
     What one point can give is limited by the run's own rate of odd single points, so that pages need two points
     in a row on a clean batch-averaged loss and three or four on the loss of one rank. One odd point is a notice.
 
-    Measured (docs/detection.md): all rises by 1.24x for five points on batch-averaged losses, at the second; 97 % on the
+    Measured: all rises by 1.24x for five points on batch-averaged losses, at the second; 97 % on the
     loss of one rank; one page in 213,000 healthy points. Slow at rises below 6 %: they must last for 12 points.
     """
 
