@@ -118,6 +118,11 @@ def column(expr: str, ref: str) -> Json:
     return query(f"{expr} or ({EACH} unless on () {expr})", table=True, ref=ref)
 
 
+def trend(expr: str) -> str:
+    """Only of runs that have some points in the time range: a sparkline of one point hangs Grafana (seen in 9.5)."""
+    return f"{expr} and count_over_time(({expr})[$__range:$__interval] @ end()) >= 3"
+
+
 def all_runs() -> Json:
     states = f"max by (run, instance, state) (training_run_state{{{INSTANCE}}} == 1)"
     none = say(f"absent(training_run_state{{{INSTANCE}}})", EMPTY, instance="–", state="waiting")
@@ -129,7 +134,7 @@ def all_runs() -> Json:
         column(one("training_progress_ratio"), "progress"),
         column(one("training_remaining_seconds"), "remaining"),
         column(one("training_loss"), "loss"),
-        query(one("training_loss"), ref="trend"),
+        query(trend(one("training_loss")), ref="trend"),
         column(one("training_mfu_ratio"), "mfu"),
         column(f"{one('training_mfu_recent_ratio')} / {one('training_mfu_baseline_ratio')}", "usual"),
         column(one("training_step_duration_seconds"), "duration"),

@@ -66,15 +66,23 @@ class Scene:
     def has_data(self, panel: Json) -> bool:
         """Whether Grafana's own API gives a panel data; fails where it refuses a query."""
         answers = self.grafana.query([self._query(t) for t in panel["targets"]], self.start_ms, self.end_ms)
-        return any(
-            frame["data"]["values"] and frame["data"]["values"][0] for a in answers.values() for frame in a["frames"]
-        )
+        frames = [frame for answer in answers.values() for frame in answer["frames"]]
+        return any(values(frame) and NOTHING.isdisjoint(labels(frame)) for frame in frames)
 
     def _query(self, target: Json) -> Json:
         values = {"instance": ".+", "job": ".+", **self.values}
         expr = interpolated(target["expr"], values, range_s=(self.end_ms - self.start_ms) // 1000)
         source = {"type": "prometheus", "uid": self.source}
         return {**target, "datasource": source, "expr": expr, "intervalMs": 5000, "maxDataPoints": 1000}
+
+
+def values(frame: Json) -> list[Any]:
+    columns = frame["data"]["values"]
+    return list(columns[0]) if columns else []
+
+
+def labels(frame: Json) -> set[str]:
+    return {value for field in frame["schema"]["fields"] for value in field.get("labels", {}).values()}
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +212,16 @@ def test_no_panel_breaks_on_names_numbers_restarts_or_nothing(
 def test_the_overview_says_what_to_do_where_there_is_no_run(scene: Scene, chromium: Browser) -> None:
     chromium.open(own(scene).url("training-overview", instance="none"), *LAPTOP)
     assert "No run yet: point TRAINING_LOGS at your logs" in chromium.panels()["All runs"]
+
+
+@pytest.mark.parametrize("age_s", [60, 240, 480])
+def test_a_run_that_has_just_begun_does_not_hang_the_overview(scene: Scene, chromium: Browser, age_s: int) -> None:
+    """A sparkline of a single point does, where a short run is a point of a long time range."""
+    own(scene)
+    end = scene.start_ms + age_s * 1000
+    chromium.open(replace(scene, start_ms=end - 43_200_000, end_ms=end).url("training-overview"), *LAPTOP)
+    assert "d4-baseline" in chromium.panels()["All runs"]
+    assert not chromium.console()
 
 
 def test_the_overview_leads_to_the_run(scene: Scene, chromium: Browser) -> None:
