@@ -80,22 +80,30 @@ class Saving:
     def __init__(self, roster: Roster, clock: Clock) -> None:
         self._roster, self._clock = roster, clock
         self._todo: list[Tracked] = []
+        self._is_synced = True
         self._spent_s = 0.0
         self.took_s = 0.0  # CPU seconds of the last pass over all runs
+
+    def wanted(self) -> list[Tracked]:
+        """The runs that changed."""
+        return [t for t in self._roster.runs.copy().values() if t.is_dirty and t.is_whole]
 
     def fetch(self) -> None:
         started = time.thread_time()
         store = self._roster.store
         if not self._todo:
             self._spent_s = 0.0
-            self._todo = [t for t in self._roster.runs.copy().values() if t.is_dirty and t.is_whole]
+            self._todo = self.wanted()
         while self._todo and time.thread_time() - started < TURN_S:
             tracked = self._todo.pop()
             paths = [feed.path for feed in tracked.feeds.copy()] + list(tracked.absent)
-            if not store.save(tracked.name, tracked.dumped(), paths=paths, at=self._clock.now()):
+            if store.save(tracked.name, tracked.dumped(), paths=paths, at=self._clock.now()):
+                self._is_synced = False
+            else:
                 tracked.is_dirty = True
-        if not self._todo:
+        if not self._todo and not self._is_synced:
             store.sync()
+            self._is_synced = True
         self._spent_s += time.thread_time() - started
         self.took_s = self._spent_s
 

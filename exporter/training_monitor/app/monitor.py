@@ -38,6 +38,7 @@ TICK_S = 1.0
 RESCAN_AT_MOST_S = 1.0  # a folder in which files come and go all the time is searched this often
 #: A search, or a save of all changed runs, that took t seconds is repeated after 20 t at the earliest: 5 % of a core.
 REST = 20.0
+JUMP_S = 5.0  # by so much the wall clock does not drift between two ticks: it was set, or the machine slept
 START_S = 10.0  # so long the first answer waits for file systems that hang
 STOP_S = 5.0  # so long the end waits for the last save
 
@@ -80,6 +81,7 @@ class Monitor:
         self._scan_wanted = False  # a watched folder has new entries
         self._saved_at = self._ticked_at = self._scanned_at = self.clock.monotonic()
         self._reload_ok, self._reloaded_at = True, self.clock.now()
+        self._wall_at_tick = self._reloaded_at
         self.found: Found | None = None  # by the last searches
         self._most_files = 512
 
@@ -120,6 +122,7 @@ class Monitor:
         for note in self.found.notes if self.found else ():
             log.info(note)
         self.ready = True
+        self.save()
         self.tick()
 
     def wait(self, timeout_s: float) -> set[str]:
@@ -196,9 +199,11 @@ class Monitor:
 
     def tick(self) -> None:
         """Time passes for every run."""
-        self._ticked_at, now = self.clock.monotonic(), self.clock.now()
+        now, jump = self.clock.now(), self._clock_jump()
         self._lanes.help()
         for tracked in list(self.roster.runs.values()):
+            if jump:
+                tracked.clock_jumped(jump)
             for event in tracked.tick(now):
                 self._on_event(tracked.run, event)
         self._read(p for p, r in self._readings.items() if isinstance(r.feed, PolledFeed) and r.feed.is_due)
@@ -211,6 +216,13 @@ class Monitor:
             tracked = self.roster.of(self.roster.feeds[path])
             for event in tracked.writer_gone(failure, now):
                 self._on_event(tracked.run, event)
+
+    def _clock_jump(self) -> float:
+        """Seconds by which the wall clock has gone beside the monotonic one since the last tick; 0 if they agree."""
+        now, monotonic = self.clock.now(), self.clock.monotonic()
+        jump = (now - self._wall_at_tick) - (monotonic - self._ticked_at)
+        self._wall_at_tick, self._ticked_at = now, monotonic
+        return jump if abs(jump) > JUMP_S else 0.0
 
     def _unite(self, into: Tracked, twin: Tracked) -> None:
         """Goes on with two runs as one, which they are."""
@@ -283,7 +295,7 @@ class Monitor:
 
     def _save_if_due(self) -> None:
         pause = max(self.config.save_s, REST * self._saving.took_s)
-        if self.clock.monotonic() - self._saved_at >= pause:
+        if self.clock.monotonic() - self._saved_at >= pause and self._saving.wanted():
             self.save()
 
     def save(self) -> None:

@@ -135,6 +135,8 @@ class Roster:
             state = self.store.load(saved.key)
             restore(tracked.run, state["run"])
             tracked.absent = {feed["path"]: feed for feed in state["feeds"]}
+            if set(tracked.absent) != set(saved.paths):
+                raise ValueError(f"it stands in {sorted(tracked.absent)}, expected {sorted(saved.paths)}")
             tracked.was_restored = True
         except (OSError, *UNUSABLE) as e:
             self._discard(saved.key, e)

@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -77,8 +78,7 @@ class Store:
         for name in sorted(self._names()):
             path = os.path.join(self.folder, name)
             try:
-                with open(path, "rb") as file:
-                    saved, _ = _split(file.read())
+                saved, _ = _split(_read(path))
             except OSError as e:
                 self._say(f"{path}: cannot be read: {e.strerror or e}; its run is read from the start")
             except UNUSABLE as e:
@@ -89,8 +89,7 @@ class Store:
 
     def load(self, key: str) -> Any:
         """The state of `key`. Raises OSError or one of UNUSABLE."""
-        with open(self._path(key), "rb") as file:
-            _, body = _split(file.read())
+        _, body = _split(_read(self._path(key)))
         unpacker = zlib.decompressobj()
         text = unpacker.decompress(body, MAX_STATE)
         if unpacker.unconsumed_tail:
@@ -148,6 +147,14 @@ class Store:
         if problem != self.problem:
             log.error(problem)
         self.problem = problem
+
+
+def _read(path: str) -> bytes:
+    """The content of a regular file; anything else could block for ever."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("no regular file")
+        return file.read()
 
 
 def _pack(saved: Saved, state: str) -> bytes:

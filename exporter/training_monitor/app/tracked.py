@@ -24,6 +24,7 @@ class Tracked:
         self.was_restored = False
         self.is_dirty = False  # changed since the last save
         self._changed_at = 0.0  # unix seconds
+        self._skew_s = 0.0  # by which the clock was set forward since the run was heard last
         self._snapshot: tuple[Snapshot, float] | None = None  # and when it was made; None: out of date
 
     @property
@@ -38,7 +39,8 @@ class Tracked:
             if generation != feed.generation:
                 return []
             self._change(now)
-            return feed.take(chunk)
+            self._skew_s = 0.0
+            return feed.take(_dated(chunk, now, is_live=feed.was_read))
 
     def writer_gone(self, failure: Failure, now: float) -> list[Event]:
         """The process that wrote the only sources of this run is gone; the events that follow."""
@@ -71,10 +73,15 @@ class Tracked:
                 return []
             judged = self.run.engine.outside  # budget and baseline: the only conditions that time alone can close
             before = judged.copy()
-            events = self.run.tick(now)
+            events = self.run.tick(now - self._skew_s)
             if events or judged != before:
                 self._change(now)
             return events
+
+    def clock_jumped(self, seconds: float) -> None:
+        """The clock was set, or the machine slept: that is no silence of the run."""
+        with self.lock:
+            self._skew_s += seconds
 
     def renew(self, new: Callable[[], Run]) -> None:
         """Moves everything known into a new run, which has another configuration. Raises as `run.restore`."""
@@ -139,3 +146,14 @@ class Tracked:
     def _is_estimate_due(self, made: float, now: float) -> bool:
         """The final loss is estimated at most every `REFIT_S`: the last change may not be in it yet."""
         return made - self._changed_at < REFIT_S <= now - made
+
+
+def _dated(chunk: Any, now: float, *, is_live: bool) -> Any:
+    """The chunk with the time at which it was written, by this machine's clock.
+
+    A file server's clock may be wrong by hours, so that what is seen to come is dated by its coming; only what was
+    written before anybody looked is dated by the file system, and never in the future.
+    """
+    if not isinstance(chunk, Chunk):  # a poll: dated already
+        return chunk
+    return chunk._replace(mtime=now if is_live else min(chunk.mtime, now))
