@@ -21,7 +21,7 @@ import pytest
 from grafana.pages import Browser, Grafana, browser, launched, program
 from grafana.recorded import TimedLog, blocks, record
 from grafana.shown import BOARDS, FOLDER, Json, interpolated, panels
-from grafana.worlds import DATA, HOSTILE, KNOWN, WORLDS, Prometheus, prometheus, start
+from grafana.worlds import DATA, HOSTILE, KNOWN, TRAINERS, WORLDS, Prometheus, prometheus, start
 from real import load
 from servers import server
 from training_monitor.config import parse
@@ -47,6 +47,14 @@ LAPTOP, PHONE = (1280, 800), (390, 844)
 NOTHING = {p["fieldConfig"]["defaults"]["noValue"] for board in BOARDS.values() for p in panels(board)} | {"No data"}
 NOTHING = {text for text in NOTHING if len(text) > 4}
 BROKEN = "broken-on-purpose"
+#: Worlds that are looked at as well, with the runs that are chosen there.
+LIVE: dict[str, tuple[str, ...]] = {
+    "hostile": HOSTILE,
+    "many": ("run-000", "run-100", "run-199"),
+    "none": (),
+    "restarted": ("again",),
+    "trainers": tuple(name.removesuffix(".log") for name in TRAINERS[:6]),
+}
 
 
 @dataclass(frozen=True)
@@ -97,9 +105,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             return
         program()
         begin, past = recorded(stack, folder, now)
-        others = start(
-            stack, folder / "worlds", [w for w in WORLDS if w.name in ("hostile", "many", "none", "restarted")]
-        )
+        others = start(stack, folder / "worlds", [w for w in WORLDS if w.name in LIVE])
         (folder / "broken").mkdir()
         (folder / "broken/broken.json").write_text(json.dumps(broken()))
         sources = {"prometheus": past.url, "worlds": others.url}
@@ -195,14 +201,13 @@ def own(scene: Scene) -> Scene:
     return replace(scene, source="worlds", start_ms=(now - 60) * 1000, end_ms=now * 1000, values={"baseline": "none"})
 
 
-@pytest.mark.parametrize("world", ["hostile", "many", "none", "restarted"])
+@pytest.mark.parametrize("world", LIVE)
 @pytest.mark.parametrize("uid", ["training-overview", "training-run"])
 def test_no_panel_breaks_on_names_numbers_restarts_or_nothing(
     scene: Scene, chromium: Browser, uid: str, world: str
 ) -> None:
     here = own(scene)
-    runs = {"hostile": HOSTILE, "many": ("run-000", "run-100", "run-199"), "restarted": ("again",), "none": ()}[world]
-    chromium.open(here.url(uid, instance=world, run=runs), *LAPTOP)
+    chromium.open(here.url(uid, instance=world, run=LIVE[world]), *LAPTOP)
     chromium.unroll(LAPTOP[0])
     picture(chromium, f"{uid}-{world}.png")
     assert not chromium.errors()
