@@ -9,7 +9,7 @@ from pathlib import Path
 
 from training_monitor.detect.engine import Engine
 from training_monitor.parse.registry import open_decoder
-from training_monitor.records import Event, Severity, Step
+from training_monitor.records import Event, Severity, Step, steps_in
 
 NANOCHAT = Path(__file__).parent / "data/nanochat"
 
@@ -46,7 +46,7 @@ def nanochat(name: str) -> list[Step]:
     """The steps of a shipped log, the first process in it."""
     data = (NANOCHAT / f"{name}.log").read_bytes()
     decoder = open_decoder(data[:65536], name=name)
-    return [r for r in [*decoder.feed(data), *decoder.end()] if isinstance(r, Step)]
+    return list(steps_in([*decoder.feed(data), *decoder.end()]))
 
 
 def events(steps: Iterable[Step], engine: Engine | None = None) -> list[Event]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 from training_monitor.parse.base import Decoder
-from training_monitor.records import Record
+from training_monitor.records import Record, Steps
 
 
 def decode(decoder: Decoder, data: bytes, cuts: Iterable[int] = ()) -> list[Record]:
@@ -16,8 +16,13 @@ def decode(decoder: Decoder, data: bytes, cuts: Iterable[int] = ()) -> list[Reco
     edges = [0, *sorted(c for c in cuts if 0 < c < len(data)), len(data)]
     records: list[Record] = []
     for a, b in pairwise(edges):
-        records += decoder.feed(data[a:b])
-    return records + decoder.end()
+        records += one_by_one(decoder.feed(data[a:b]))
+    return records + one_by_one(decoder.end())
+
+
+def one_by_one(records: Iterable[Record]) -> list[Record]:
+    """The same records with each step by itself."""
+    return [r for record in records for r in (record if isinstance(record, Steps) else (record,))]
 
 
 def assert_split_makes_no_difference(new: Callable[[], Decoder], data: bytes, tries: int = 5) -> list[Record]:
@@ -36,8 +41,8 @@ def decode_with_restarts(new: Callable[[], Decoder], data: bytes, cuts: Iterable
     edges = [0, *sorted(cuts), len(data)]
     decoder, records = new(), []
     for a, b in pairwise(edges):
-        records += decoder.feed(data[a:b])
+        records += one_by_one(decoder.feed(data[a:b]))
         saved = json.loads(json.dumps(decoder.state()))
         decoder = new()
         decoder.restore(saved)
-    return records + decoder.end()
+    return records + one_by_one(decoder.end())

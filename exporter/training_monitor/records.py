@@ -9,10 +9,11 @@ names or in the comments: seconds, ratios 0 to 1, FLOP/s, tokens per second.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
-from typing import Literal, NamedTuple, TypeAlias
+from itertools import compress
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 
 class Severity(IntEnum):
@@ -77,6 +78,73 @@ class Step(NamedTuple):
     total_steps: int | None = None  # where each line carries it
     time: float | None = None  # unix seconds that the line itself carries
     line: int = 0  # 1-based number in the source, 0 where it has no lines
+
+
+Column: TypeAlias = "Sequence[float | None]"
+
+
+@dataclass(frozen=True, slots=True)
+class Steps(Sequence[Step]):
+    """Steps in a row, a column for each field of `Step`, all of one length: several times faster than one by one."""
+
+    step: Sequence[int]
+    loss: Column
+    raw_loss: Column
+    learning_rate: Column
+    lr_multiplier: Column
+    grad_norm: Column
+    mfu_ratio: Column
+    step_time_s: Column
+    tokens_per_second: Column
+    tokens_total: Column
+    tflops: Column
+    epoch: Column
+    total_steps: Sequence[int | None]
+    time: Column
+    line: Sequence[int]
+
+    @classmethod
+    def of(cls, steps: Sequence[Step]) -> Steps:
+        """These steps as columns."""
+        if isinstance(steps, Steps):
+            return steps
+        return cls(*(list(c) for c in zip(*steps, strict=True))) if steps else cls(*([] for _ in Step._fields))
+
+    @property
+    def columns(self) -> tuple[Sequence[Any], ...]:
+        """All columns, in the order of the fields."""
+        return tuple(getattr(self, name) for name in Step._fields)
+
+    @property
+    def rates(self) -> Column:
+        """The learning rate, or its multiplier where only that is logged."""
+        missing = self.learning_rate.count(None)
+        if missing in (0, len(self)):
+            return self.lr_multiplier if missing else self.learning_rate
+        return [m if v is None else v for v, m in zip(self.learning_rate, self.lr_multiplier, strict=True)]
+
+    def part(self, start: int, end: int) -> Steps:
+        """The steps from position `start` to before `end`."""
+        if not start and end >= len(self.step):
+            return self
+        return Steps(*(column[start:end] for column in self.columns))
+
+    def where(self, keep: Iterable[bool]) -> Steps:
+        """The steps that `keep` says."""
+        keep = list(keep)
+        return self if all(keep) else Steps(*(list(compress(column, keep)) for column in self.columns))
+
+    def __len__(self) -> int:
+        return len(self.step)
+
+    def __getitem__(self, at: Any) -> Any:
+        """The step at a position, or the steps of a slice."""
+        if isinstance(at, slice):
+            return Steps(*(column[at] for column in self.columns))
+        return Step(*(column[at] for column in self.columns))
+
+    def __iter__(self) -> Iterator[Step]:
+        return map(Step, *self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +225,16 @@ class Failure:
     line: int = 0
 
 
-Record: TypeAlias = Step | Facts | Start | Validation | Pause | Finish | Failure
+Record: TypeAlias = Step | Steps | Facts | Start | Validation | Pause | Finish | Failure
+
+
+def steps_in(records: Iterable[Record]) -> Iterator[Step]:
+    """The steps among `records`, one by one."""
+    for record in records:
+        if isinstance(record, Step):
+            yield record
+        elif isinstance(record, Steps):
+            yield from record
 
 
 @dataclass(frozen=True, slots=True)

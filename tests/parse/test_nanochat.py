@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from decoding import decode
+from training_monitor.parse.format import Format
+from training_monitor.parse.nanochat import Nanochat
 from training_monitor.parse.registry import open_decoder
-from training_monitor.records import Facts, Finish, Pause, Record, Start, Step, Validation
+from training_monitor.records import Facts, Finish, Pause, Record, Start, Step, Steps, Validation, steps_in
 
 FIRST = "step 00000/01600 (0.00%) | loss: 8.317807 | "
 SPEED = "lrm: 1.00 | dt: 660.18ms | tok/sec: 794,157 | "
@@ -186,3 +191,45 @@ def test_real_logs_are_read_whole(name: str, spikes: dict[int, float]) -> None:
     assert {i: round(steps[i].raw_loss, 3) for i in spikes} == spikes
     assert (len(of(Start, records)), len(of(Finish, records))) == (1, 1)
     assert {p.kind for p in of(Pause, records)} == {"evaluation", "checkpoint", "sampling"}
+
+
+NUMBERS = st.one_of(
+    st.floats(0, 20).map("{:.6f}".format),
+    st.sampled_from(["nan", "inf", "-inf", "0.000000", "1e400", "x", "1,024", "é"]),
+)
+LINES = st.lists(
+    st.tuples(
+        st.sampled_from([1, 1, 1, 1, 1, 1, 0, 2, -30]),
+        NUMBERS,
+        st.sampled_from(["", "", "grad norm: 0.5 | ", "grad norm: ? | "]),
+        st.sampled_from(["250.00", "250.01", "nan"]),
+        st.sampled_from(["4,096", "4,097", ","]),
+        st.sampled_from(["", "epoch: 1 | ", "epoch: 1 pq: 3 rg: 0 | "]),
+        st.sampled_from(
+            ["", "", "", "Step 00010 | Validation bpb: 1.2\n", "\n", "step 00010/09999 (0.1%) | loss: 3\n"]
+        ),
+    ),
+    max_size=60,
+)
+
+
+@settings(deadline=None)
+@given(LINES, st.sampled_from([0, 1, 395, 100_000]))
+def test_many_lines_at_once_are_read_as_each_by_itself(lines: list[tuple], step: int) -> None:
+    text = ""
+    for by, loss, norm, dt, tokens, epoch, after in lines:
+        step = max(0, step + by)
+        text += (
+            f"step {step:05d}/200000 (0.1%) | loss: {loss} | {norm}lrm: 1.00 | dt: {dt}ms | tok/sec: {tokens} | "
+            f"bf16_mfu: 41.50 | {epoch}total time: 0.00m\n{after}"
+        )
+    together = read(text)
+    with patch.object(Nanochat, "columns", Format.columns):
+        assert repr(read(text)) == repr(together)
+
+
+def test_a_long_log_comes_in_columns() -> None:
+    log = "".join(base_line(step, "3.141593") for step in range(1500)).encode()
+    records = open_decoder(b"").feed(log)
+    assert [len(r) for r in records if isinstance(r, Steps)] == [512, 512, 475]
+    assert [s.step for s in steps_in(records)] == list(range(1500))

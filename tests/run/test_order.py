@@ -3,14 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training_monitor.records import Step
 from training_monitor.run.order import Order, StepOrder
 
 
 def after(*steps: int) -> StepOrder:
     order = StepOrder()
     for step in steps:
-        order.advance([Step(step)])
+        order.advance([step])
     return order
 
 
@@ -64,7 +63,7 @@ def test_batches_make_no_difference(gaps, sizes):
     steps, step = [], 0
     for gap in gaps:
         step += gap + 1
-        steps.append(Step(step))
+        steps.append(step)
     whole, split = StepOrder(), StepOrder()
     whole.advance(steps)
     rest = steps

@@ -10,7 +10,7 @@ from typing import Any
 from training_monitor.parse.base import Decoder
 from training_monitor.parse.files import FILES
 from training_monitor.parse.registry import open_decoder
-from training_monitor.records import Chunk, Event, Record, SourceStatus, Start, Step
+from training_monitor.records import Chunk, Event, Record, SourceStatus, Start, Step, steps_in
 from training_monitor.run import Run
 from training_monitor.tail.file import FileTail
 
@@ -81,7 +81,7 @@ class Feed:
             self.decoder = self._open(data)
         records += self.decoder.feed(data)
         if self.on_steps is not None:
-            self.on_steps([r for r in records if isinstance(r, Step)])
+            self.on_steps(list(steps_in(records)))
         if chunk.at_end:
             self.run.heard(chunk.mtime, len(chunk.data))
         events = self.run.feed(records, chunk.mtime if chunk.at_end else None, self.path)

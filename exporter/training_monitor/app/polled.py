@@ -9,7 +9,7 @@ from training_monitor.app.feed import Feed
 from training_monitor.clock import Clock
 from training_monitor.config import Config
 from training_monitor.parse.rows import RowReader
-from training_monitor.records import Event, Record, SourceStatus, Step
+from training_monitor.records import Event, Record, SourceStatus, steps_in
 from training_monitor.run import Run
 from training_monitor.tail.discovery import Candidate
 from training_monitor.tail.records_source import RecordSource
@@ -58,7 +58,7 @@ class PolledFeed(Feed):
             self.run.heard(chunk.at, 0)
         self._place = chunk.place
         if self.on_steps is not None:
-            self.on_steps([r for r in chunk.records if isinstance(r, Step)])
+            self.on_steps(list(steps_in(chunk.records)))
         return self.run.feed(chunk.records, chunk.at if chunk.records else None, self.path)
 
     def end(self) -> list[Event]:

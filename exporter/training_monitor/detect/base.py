@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, cast
 
-from training_monitor.records import Event, Facts, Severity, Step
+from training_monitor.records import Column, Event, Facts, Severity, Step, Steps
 from training_monitor.state import Stateful
 
 #: Position in the batch, and the event that happened there.
@@ -21,19 +22,28 @@ class Ten(NamedTuple):
     sigma: float  # noise of a point, so that the mean of n points has sigma / sqrt(n); infinite while unknown
 
 
+class Stretch(NamedTuple):
+    """Scores `start` to before `end`, which were compared with the same level."""
+
+    start: int
+    end: int
+    level: float  # expected log loss
+    sigma: float  # noise of a log loss
+    highest: float  # z
+    memory: float  # standard error of a mean over that of white noise: above 1 where the log is smoothed
+
+
 class Scores(NamedTuple):
     """The losses of a batch against their own recent level, one entry for each finite positive loss.
 
-    `y` is the log of the loss, `level` its expected value, `sigma` its noise, all in nats of log loss, and `z` is
-    (y - level) / sigma. While the level is still being learned z is 0. Each ten points give a mean.
+    `y` is the log of the loss, and `z` is (y - level) / sigma. While the level is still being learned z is 0. Each ten
+    points give a mean.
     """
 
-    at: list[int]  # position in the batch
+    at: Sequence[int]  # position in the batch
     y: list[float]
-    level: list[float]
-    sigma: list[float]
     z: list[float]
-    memory: list[float]  # standard error of a mean over that of white noise: above 1 where the log is smoothed
+    stretches: list[Stretch]
     tens: list[Ten]
 
 
@@ -80,7 +90,7 @@ class Detector(Stateful):
     def learn(self, facts: Facts) -> None:
         """Takes what header lines say."""
 
-    def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
+    def update(self, steps: Steps, scores: Scores) -> list[Found]:
         """The events of these steps. `scores` are of the same steps."""
         raise NotImplementedError
 
@@ -101,9 +111,29 @@ class Detector(Stateful):
         return {kind: Severity(c.level) for kind, c in self.conditions.items() if c.level}
 
 
+def own_losses(steps: Steps) -> Column:
+    """The own loss of each step."""
+    missing = steps.raw_loss.count(None)
+    if missing in (0, len(steps)):
+        return steps.loss if missing else steps.raw_loss
+    return [loss if raw is None else raw for raw, loss in zip(steps.raw_loss, steps.loss, strict=True)]
+
+
 def own_loss(step: Step) -> float | None:
     """The step's own loss, nats per token: recovered where the log smooths it."""
     return step.loss if step.raw_loss is None else step.raw_loss
+
+
+def positive(column: Column) -> tuple[Sequence[int], Sequence[float]]:
+    """The finite values above zero, behind their positions."""
+    missing = column.count(None)
+    if missing == len(column):
+        return (), ()
+    values = cast("Sequence[float]", column)
+    if not missing and min(values) > 0.0 and math.isfinite(sum(values)):
+        return range(len(values)), values
+    found = [(i, v) for i, v in enumerate(column) if v is not None and 0.0 < v < math.inf]
+    return [i for i, _ in found], [v for _, v in found]
 
 
 def event(

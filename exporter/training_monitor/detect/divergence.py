@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
 from itertools import pairwise
 
 from training_monitor.detect.base import Detector, Found, Scores, event
 from training_monitor.detect.loss_level import TEN
 from training_monitor.detect.thresholds import Thresholds
 from training_monitor.detect.windows import roughness
-from training_monitor.records import Event, Step
+from training_monitor.records import Event, Step, Steps
 
 ERRORS = 5.5  # standard errors that make a rise certain
 RISE = 0.02  # log rise that is worth a warning
@@ -46,13 +45,14 @@ class Divergence(Detector):
         self.suspended = 0  # blocks until the trend can be trusted
         self.lr = self.lr_max = 0.0
 
-    def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
+    def update(self, steps: Steps, scores: Scores) -> list[Found]:
         found: list[Found] = []
         condition = self.conditions["loss_divergence"]
+        rates = steps.rates
         for at, mean, _, sigma in scores.tens:
             self.n += 1
             self.sums.append(self.sums[-1] + mean)
-            self._follow_rate(steps[at])
+            self._follow_rate(rates[at])
             if sigma == math.inf:
                 continue
             self.sigma = sigma / math.sqrt(TEN)
@@ -63,8 +63,7 @@ class Divergence(Detector):
                 found.append((at, self._event(steps[at], level, math.exp(now), math.exp(before))))
         return found
 
-    def _follow_rate(self, step: Step) -> None:
-        rate = step.learning_rate if step.learning_rate is not None else step.lr_multiplier
+    def _follow_rate(self, rate: float | None) -> None:
         if self.suspended:
             self.suspended -= 1
         if rate is None:

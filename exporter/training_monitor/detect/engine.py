@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import sub
 from typing import Any
 
 from training_monitor.detect.base import Detector
@@ -18,7 +19,7 @@ from training_monitor.detect.stall import Stall
 from training_monitor.detect.step_time import StepTime
 from training_monitor.detect.swings import Swings
 from training_monitor.detect.thresholds import Thresholds
-from training_monitor.records import KINDS, Event, Facts, Failure, Levels, Severity, Step
+from training_monitor.records import KINDS, Event, Facts, Failure, Levels, Severity, Step, Steps
 from training_monitor.state import Stateful
 
 #: Every detector that works on steps, by name. Contract tests run over this table.
@@ -61,19 +62,22 @@ class Engine(Stateful):
         """The events of these steps, in their order. Steps increase; the caller drops repeats and tells of restarts."""
         if not steps:
             return []
+        steps = Steps.of(steps)
         events: list[Event] = []
         start = 0
-        for i, step in enumerate(steps):
-            distance = step.step - self.step
-            if distance > GAP * self.spacing > 0:
-                events += self._update(steps[start:i])
-                self._restart()
-                start = i
-            self.spacing, self.step = distance, step.step
+        distances = list(map(sub, steps.step, (self.step, *steps.step)))
+        if distances.count(self.spacing) < len(distances):
+            for i, distance in enumerate(distances):
+                if distance > GAP * self.spacing > 0:
+                    events += self._update(steps.part(start, i))
+                    self._restart()
+                    start = i
+                self.spacing = distance
+        self.step = steps.step[-1]
         self.stall.stepped(steps, self.spacing)
-        return events + self._update(steps[start:])
+        return events + self._update(steps.part(start, len(steps)))
 
-    def _update(self, steps: Sequence[Step]) -> list[Event]:
+    def _update(self, steps: Steps) -> list[Event]:
         scores = self.level.update(steps)
         found = [f for detector in self.detectors.values() for f in detector.update(steps, scores)]
         found.sort(key=lambda f: (f[0], KINDS.index(f[1].kind)))

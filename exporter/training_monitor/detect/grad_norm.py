@@ -6,10 +6,10 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from training_monitor.detect.base import Detector, Found, Scores, event
+from training_monitor.detect.base import Detector, Found, Scores, event, positive
 from training_monitor.detect.thresholds import Thresholds
 from training_monitor.detect.windows import median
-from training_monitor.records import Step
+from training_monitor.records import Step, Steps
 
 WARM_UP = 32  # norms before any is judged
 EVERY = 16  # norms between two looks at the level
@@ -38,14 +38,8 @@ class GradNorm(Detector):
         self.n = 0
         self.held = 0  # norms in a row above the first limit
 
-    def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
-        at: list[int] = []
-        norms: list[float] = []
-        for i, step in enumerate(steps):
-            norm = step.grad_norm
-            if norm is not None and 0.0 < norm < math.inf:
-                at.append(i)
-                norms.append(norm)
+    def update(self, steps: Steps, scores: Scores) -> list[Found]:
+        at, norms = positive(steps.grad_norm)
         found: list[Found] = []
         start = 0
         while start < len(norms):
@@ -62,7 +56,7 @@ class GradNorm(Detector):
             start += len(chunk)
         return found
 
-    def _accept(self, norms: list[float]) -> None:
+    def _accept(self, norms: Sequence[float]) -> None:
         self.window.extend(norms)
         self.n += len(norms)
         if self.n % EVERY == 0 and self.n >= WARM_UP:

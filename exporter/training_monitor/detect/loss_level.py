@@ -6,9 +6,9 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from training_monitor.detect.base import Scores, Ten
+from training_monitor.detect.base import Scores, Stretch, Ten, own_losses, positive
 from training_monitor.detect.windows import median
-from training_monitor.records import Step
+from training_monitor.records import Steps
 from training_monitor.state import Stateful
 
 WARM_UP = 40  # points before z is given
@@ -17,7 +17,8 @@ REFILL = 8  # points that make a level again after a restart
 ALLOWANCE = math.log(1.1)  # until then the loss may be that much higher than before
 LAG = 200  # points from which the lag behind a falling trend is fully trusted
 YOUNG = 1000  # points until which level and noise are looked at twice as often
-LOOK = 5  # points between two looks at the level
+LOOK = 5  # points between two looks at the level of a young run; later it is ten
+MEASURE = 120  # points between two measurements of the noise; in a young run 30, and 10 before it is trusted
 IQR = 1.349 * math.sqrt(2)  # quartile range of the difference of two Gaussian values, in standard deviations
 SIGMA_FLOOR = 1e-3  # a loss printed with few digits may look free of noise
 SUSPICIOUS = 4.0  # z above which a point does not teach the level …
@@ -61,28 +62,14 @@ class LossLevel(Stateful):
         self.ten: list[float] = []  # points being averaged
         self.clipped = 0  # of them
 
-    def update(self, steps: Sequence[Step]) -> Scores:
-        at: list[int] = []
-        y: list[float] = []
-        log, inf = math.log, math.inf
-        for i, step in enumerate(steps):
-            loss = step[2]  # raw_loss: the step's own, where the log smooths it
-            if loss is None:
-                loss = step[1]
-                if loss is None:
-                    continue
-            if 0.0 < loss < inf:
-                if self.refused > FEW and self.refused > PART * (self.n + len(y)):
-                    continue
-                at.append(i)
-                y.append(log(loss))
-            elif -inf < loss <= 0.0:
-                self.refused += 1
-        scores = Scores(at, y, [], [], [], [], [])
+    def update(self, steps: Steps) -> Scores:
+        at, y = self._log_losses(steps)
+        scores = Scores(at, y, [], [], [])
         done = 0
         while done < len(y):
             if self.n >= WARM_UP and len(self.base) >= REFILL:
-                chunk = y[done : done + LOOK - self.n % LOOK]
+                look = LOOK if self.n < YOUNG else TEN
+                chunk = y[done : done + look - self.n % look]
                 done += len(chunk)
                 self._score(chunk, at[done - 1], scores)
             else:
@@ -90,15 +77,30 @@ class LossLevel(Stateful):
                 done += 1
         return scores
 
+    def _log_losses(self, steps: Steps) -> tuple[Sequence[int], list[float]]:
+        """Positions and logs of the losses that are scored."""
+        loss = own_losses(steps)
+        at, values = positive(loss)
+        if self.refused <= FEW and len(at) == len(steps):
+            return at, list(map(math.log, values))
+        at = []
+        y: list[float] = []
+        for i, x in enumerate(loss):
+            if x is not None and 0.0 < x < math.inf:
+                if self.refused <= FEW or self.refused <= PART * (self.n + len(y)):
+                    at.append(i)
+                    y.append(math.log(x))
+            elif x is not None and -math.inf < x <= 0.0:
+                self.refused += 1
+        return at, y
+
     def _score(self, chunk: list[float], at: int, scores: Scores) -> None:
         """Scores the points up to the next look together; `at`: position of the last one."""
         level, sigma, number = self.level, self.sigma, len(chunk)
         z = [(y - level) / sigma for y in chunk]
-        highest = max(z)
+        highest, start = max(z), len(scores.z)
         scores.z.extend(z)
-        scores.level.extend([level] * number)
-        scores.sigma.extend([sigma] * number)
-        scores.memory.extend([self.memory] * number)
+        scores.stretches.append(Stretch(start, start + number, level, sigma, highest, self.memory))
         self.same += [(a > 0.0) == (b > 0.0) for a, b in zip([self.z, *z], z, strict=False)].count(True)
         self.z = z[-1]
         if highest < CLIP and min(z) > -CLIP:
@@ -151,7 +153,7 @@ class LossLevel(Stateful):
             self.lag = min(0.0, self.lag + (residual - self.lag) / (5 if young else 2.5))
             self.group = []
         self.level = self.middle + self.lag * min(1.0, n / LAG)
-        if n % 60 == 0 or (young and n % 30 == 0) or (n < 200 and n % 10 == 0):
+        if n % MEASURE == 0 or (young and n % 30 == 0) or (n < 200 and n % 10 == 0):
             self._measure_noise()
         self.sigma = self.noise * (1 + max(0, 200 - n) * 0.01)
 
@@ -175,10 +177,9 @@ class LossLevel(Stateful):
             z = max(0.0, (y - level) / sigma)
         elif len(self.base) >= FIRST:
             level = median(sorted(self.base))
-        scores.level.append(level)
-        scores.sigma.append(sigma)
+        start = len(scores.z)
         scores.z.append(z)
-        scores.memory.append(self.memory)
+        scores.stretches.append(Stretch(start, start + 1, level, sigma, z, self.memory))
         self.n += 1
         if z > SUSPICIOUS:
             self.suspicious += 1

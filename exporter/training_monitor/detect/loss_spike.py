@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from training_monitor.detect.base import Detector, Found, Scores, event, own_loss
+from training_monitor.detect.base import Detector, Found, Scores, Stretch, event, own_loss
 from training_monitor.detect.thresholds import Thresholds
-from training_monitor.records import Event, Step
+from training_monitor.records import Event, Step, Steps
 
 DELTA = 3.5  # standard deviations: the shift that the evidence is counted for
 HALF = DELTA * DELTA / 2
+QUIET = HALF / DELTA  # z up to which a point is no evidence
 PAGE = 13.5  # evidence for a warning, nats
 NOTICE = 9.0  # evidence for a notice, nats
 FULL = 30.0  # evidence is not counted beyond, nats: a long spike must end some time
@@ -54,28 +54,47 @@ class LossSpike(Detector):
         self.odd, self.seen = PRIOR_ODD, PRIOR_POINTS  # odd single points, and all
         self.z1 = self.z2 = self.last_rise = 0.0
 
-    def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
+    def update(self, steps: Steps, scores: Scores) -> list[Found]:
         found: list[Found] = []
-        condition = self.conditions["loss_spike"]
-        low, warning = HALF / DELTA, self.limits[0]
-        z1, z2, seen = self.z1, self.z2, self.seen
-        busy = self.evidence > 0 or condition.level > 0 or self.held > 0
-        for at, y, base, z, memory in zip(scores.at, scores.y, scores.level, scores.z, scores.memory, strict=True):
-            seen += 1
-            rise = y - base
-            if busy or z > low or rise > warning or z1 > ODD:
-                self.z1, self.z2, self.seen = z1, z2, seen
-                level = self._evidence(z, z / memory, rise)
-                if memory > SMOOTHED:
-                    level = min(level, 1)
-                level = max(level, self._ratio(rise))
-                seen = self.seen
-                if (level or condition.level) and condition.rises(level):
-                    found.append((at, self._event(steps[at], level, math.exp(base))))
-                busy = self.evidence > 0 or condition.level > 0 or self.held > 0
-            z2, z1 = z1, z
-        self.z1, self.z2, self.seen = z1, z2, seen
+        low = 0.999 * self.limits[0]  # log rise
+        for stretch in scores.stretches:
+            z = scores.z[stretch.start : stretch.end]
+            if stretch.highest <= QUIET and stretch.highest * stretch.sigma < low and not self._is_busy():
+                self.seen += len(z)
+                self.z2, self.z1 = ([self.z1, *z])[-2:]
+            else:
+                found += self._judge(stretch, z, steps, scores)
         return found
+
+    def _is_busy(self) -> bool:
+        """Whether the next point counts, however low it is."""
+        return self.evidence > 0 or self.held > 0 or self.z1 > ODD or self.conditions["loss_spike"].level > 0
+
+    def _judge(self, stretch: Stretch, z: list[float], steps: Steps, scores: Scores) -> list[Found]:
+        """The events of a stretch that has a high point or comes after one."""
+        found: list[Found] = []
+        condition, base, limit = self.conditions["loss_spike"], stretch.level, self.limits[0]
+        is_busy, z1, z2 = self._is_busy(), self.z1, self.z2
+        part = slice(stretch.start, stretch.end)
+        for i, y, point in zip(scores.at[part], scores.y[part], z, strict=True):
+            self.seen += 1
+            if is_busy or point > QUIET or y - base > limit:
+                self.z1, self.z2 = z1, z2
+                level = self._level(point, y - base, stretch.memory)
+                if (level or condition.level) and condition.rises(level):
+                    found.append((i, self._event(steps[i], level, math.exp(base))))
+                self.z1 = point
+                is_busy = self._is_busy()
+            z2, z1 = z1, point
+        self.z1, self.z2 = z1, z2
+        return found
+
+    def _level(self, z: float, rise: float, memory: float) -> int:
+        """The level of a point."""
+        level = self._evidence(z, z / memory, rise)
+        if memory > SMOOTHED:
+            level = min(level, 1)
+        return max(level, self._ratio(rise))
 
     def _evidence(self, z: float, whitened: float, rise: float) -> int:
         """The level of z; takes the evidence of a point."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from training_monitor.detect.base import Detector, Found, Scores, event
+from training_monitor.detect.base import Detector, Found, Scores, event, positive
 from training_monitor.detect.pace import Pace
 from training_monitor.detect.thresholds import Thresholds
 from training_monitor.detect.work import Hardware
-from training_monitor.records import Event, Facts, Step
+from training_monitor.records import Column, Event, Facts, Step, Steps
 
 
 class MfuDrop(Detector):
@@ -31,29 +30,23 @@ class MfuDrop(Detector):
         if self.hardware.changes(facts):
             self.pace.forget()
 
-    def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
-        at: list[int] = []
-        inverse: list[float] = []
-        for i, step in enumerate(steps):
-            mfu = step.mfu_ratio
-            if mfu is None:
-                if not self.in_tflops or step.tflops is None:
-                    continue
-                mfu = step.tflops
-            elif self.in_tflops:  # from here on there is an MFU
-                found = self._scan(steps, at, inverse)
-                self.in_tflops = False
-                self.pace.forget()
-                return found + [(i + k, e) for k, e in self.update(steps[i:], scores)]
-            if 0.0 < mfu < math.inf:
-                at.append(i)
-                inverse.append(1.0 / mfu)
-        return self._scan(steps, at, inverse)
+    def update(self, steps: Steps, scores: Scores) -> list[Found]:
+        if not self.in_tflops:
+            return self._scan(steps, steps.mfu_ratio)
+        first = next((i for i, mfu in enumerate(steps.mfu_ratio) if mfu is not None), None)
+        found = self._scan(steps, steps.tflops[:first])
+        if first is not None:  # from here on there is an MFU
+            self.in_tflops = False
+            self.pace.forget()
+            found += self._scan(steps, [None] * first + list(steps.mfu_ratio[first:]))
+        return found
 
-    def _scan(self, steps: Sequence[Step], at: list[int], inverse: list[float]) -> list[Found]:
+    def _scan(self, steps: Steps, work: Column) -> list[Found]:
+        """`work`: what is done in a second, MFU or TFLOP/s."""
         found: list[Found] = []
         condition = self.conditions["mfu_drop"]
-        for i, level in self.pace.scan(inverse):
+        at, rates = positive(work)
+        for i, level in self.pace.scan([1.0 / rate for rate in rates]):
             if (level or condition.level) and condition.rises(level):
                 found.append((at[i], self._event(steps[at[i]], level)))
         return found

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from training_monitor.detect.base import Detector, Found, Scores, event
 from training_monitor.detect.thresholds import Thresholds
-from training_monitor.records import Step
+from training_monitor.records import Step, Steps
 
 
 class NonFinite(Detector):
@@ -24,10 +23,10 @@ class NonFinite(Detector):
         self.zeros = 0
         self.before = 0.0  # last loss above zero
 
-    def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
+    def update(self, steps: Steps, scores: Scores) -> list[Found]:
         condition = self.conditions["non_finite_loss"]
         if len(scores.at) == len(steps) and not condition.level and not self.zeros:
-            self.before = steps[-1].loss or self.before if steps else self.before
+            self.before = steps.loss[-1] or self.before if steps else self.before
             return []  # all finite and above zero
         found: list[Found] = []
         for at, step in enumerate(steps):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import repeat
+from operator import sub
 
 from training_monitor.detect.windows import median
 from training_monitor.state import Stateful
@@ -13,7 +15,7 @@ SKIPPED = 10  # first points of a process: compilation, caches
 FIRST = 51  # points that make a baseline …
 AGREE = 0.03  # … once the medians of their halves agree within this …
 SURE = 400  # … or after so many points in any case
-EVERY = 25  # points between two looks at noise and improvement
+EVERY = 50  # points between two looks at noise and improvement
 MARGIN = 0.98  # a held ratio is known to 2 %, so a limit counts as reached from there on
 SMALL, SMALL_CLOSE = 1.04, 1.025  # ratio that is a notice, and below which it ends; −5 % of MFU is a ratio of 1.053
 SMALL_SIGMAS = 0.8  # noise of single steps that the median of 41 tells from chance
@@ -127,7 +129,7 @@ class Pace(Stateful):
         now = sorted(self.recent)
         middle = median(now)
         if len(now) >= FIRST:
-            self.noise = 1.4826 * median(sorted([abs(x - middle) for x in now])) / base
+            self.noise = 1.4826 * median(sorted(map(abs, map(sub, now, repeat(middle))))) / base
             if middle < 0.995 * base:
                 base = middle
         self.rebase(base)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
 from typing import Any
 
 from training_monitor.detect.base import Detector, Found, Scores, event
 from training_monitor.detect.loss_level import TEN
 from training_monitor.detect.thresholds import Thresholds
 from training_monitor.detect.windows import roughness
-from training_monitor.records import Event, Step
+from training_monitor.records import Event, Step, Steps
 
 MOST = 256  # blocks kept: then neighbours are merged
 SPIKY = 4  # clipped points that make a ten useless
@@ -67,27 +66,28 @@ class Plateau(Detector):
         self.step = 0
         self.held = 0  # looks in a row that found too little
 
-    def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
+    def update(self, steps: Steps, scores: Scores) -> list[Found]:
         found: list[Found] = []
-        if steps and steps[0].step < self.step:
-            self._rewind(steps[0].step)
+        if steps and steps.step[0] < self.step:
+            self._rewind(steps.step[0])
+        rates = steps.rates
         for at, mean, clipped, sigma in scores.tens:
             if clipped >= SPIKY or sigma == math.inf:
                 continue
-            level = self._take(mean, steps[at], sigma)
+            self._follow_rate(steps.step[at], rates[at])
+            level = self._take(mean, steps.step[at], sigma)
             if level is not None and self.conditions["plateau"].rises(level):
                 found.append((at, self._event(steps[at], level)))
         if steps:
-            self.step = steps[-1].step
+            self.step = steps.step[-1]
         return found
 
-    def _take(self, mean: float, step: Step, sigma: float) -> int | None:
+    def _take(self, mean: float, step: int, sigma: float) -> int | None:
         """Takes the mean of ten points; each fifth time the level."""
-        self._follow_rate(step)
         self.recent.append(mean)
         self.block.append(mean)
         if len(self.block) == self.size:
-            self._add(sum(self.block) / self.size, step.step)
+            self._add(sum(self.block) / self.size, step)
             self.block = []
             if len(self.losses) == MOST:
                 self._merge()
@@ -96,8 +96,8 @@ class Plateau(Detector):
         smooth = sum(self.recent) / len(self.recent)
         self.recent.clear()
         if smooth < self.best + self.improvement:
-            self.best, self.best_step = smooth, step.step
-        since = step.step - (self.best_step or 0)
+            self.best, self.best_step = smooth, step
+        since = step - (self.best_step or 0)
         if since < min(self.limits.warning, SOONEST):
             self.held = 0
         elif self.held < HELD:
@@ -132,14 +132,13 @@ class Plateau(Detector):
         if self.best_step is not None:
             self.best_step = min(self.best_step, step)
 
-    def _follow_rate(self, step: Step) -> None:
-        rate = step.learning_rate if step.learning_rate is not None else step.lr_multiplier
+    def _follow_rate(self, step: int, rate: float | None) -> None:
         if rate is None:
             return
         if rate < 0.85 * self.lr:
-            self.origin, self.promised = step.step, (self.losses or [math.inf])[-1] + self.improvement
+            self.origin, self.promised = step, (self.losses or [math.inf])[-1] + self.improvement
         elif rate > 1.1 * self.lr and self.lr < 0.7 * self.lr_max:
-            self.origin, self.promised = step.step, math.inf
+            self.origin, self.promised = step, math.inf
         self.lr, self.lr_max = rate, max(rate, self.lr_max)
 
     def _is_short(self, sigma: float) -> bool:

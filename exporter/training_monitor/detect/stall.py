@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from training_monitor.detect.base import Condition
 from training_monitor.detect.windows import median
-from training_monitor.records import Event, Severity, Step
+from training_monitor.records import Event, Severity, Steps
 from training_monitor.state import Stateful
 
 STARTUP_S = 1800.0  # silence allowed before the first step: imports, compilation, loading a checkpoint
@@ -60,11 +58,11 @@ class Stall(Stateful):
         self.size = size if at != self.heard_at else self.size + size
         self.heard_at = at
 
-    def stepped(self, steps: Sequence[Step], spacing: int) -> None:
+    def stepped(self, steps: Steps, spacing: int) -> None:
         """Takes the steps of the last arrival; `spacing`: usual distance of logged steps."""
-        self.step = steps[-1].step
+        self.step = steps.step[-1]
         self.is_over = False
-        seconds = [s.step_time_s for s in steps[-9:] if s.step_time_s is not None]
+        seconds = [t for t in steps.step_time_s[-9:] if t is not None]
         if seconds:
             lines = len(steps) * min(1.0, BUFFER / (self.size or LINE * len(steps)))
             self.block_s = median(sorted(seconds)) * max(spacing, 1) * max(lines, 1.0)

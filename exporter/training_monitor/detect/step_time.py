@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from training_monitor.detect.base import Detector, Found, Scores, event
+from training_monitor.detect.base import Detector, Found, Scores, event, positive
 from training_monitor.detect.pace import Pace
 from training_monitor.detect.thresholds import Thresholds
 from training_monitor.detect.work import Hardware, Work
-from training_monitor.records import Event, Facts, Step
+from training_monitor.records import Event, Facts, Step, Steps
 
 NEWS = 1.05  # ratio of a new baseline to the old one that is told
 
@@ -37,16 +37,9 @@ class StepTime(Detector):
             self.pace.forget()
             self.work = Work()
 
-    def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
-        at: list[int] = []
-        seconds: list[float] = []
-        rates: list[float | None] = []
-        for i, step in enumerate(steps):
-            x = step.step_time_s
-            if x is not None and 0.0 < x < math.inf:
-                at.append(i)
-                seconds.append(x)
-                rates.append(step.tokens_per_second)
+    def update(self, steps: Steps, scores: Scores) -> list[Found]:
+        at, seconds = positive(steps.step_time_s)
+        rates = steps.tokens_per_second if len(at) == len(steps) else [steps.tokens_per_second[i] for i in at]
         if self.work.is_usual(seconds, rates):
             return self._scan(steps, at, seconds)
         found: list[Found] = []
@@ -58,16 +51,15 @@ class StepTime(Detector):
                 found += [(i, e) for e in self._work_changed(steps[i], factor)]
         return found
 
-    def _scan(self, steps: Sequence[Step], at: list[int], seconds: list[float]) -> list[Found]:
+    def _scan(self, steps: Steps, at: Sequence[int], seconds: Sequence[float]) -> list[Found]:
         found: list[Found] = []
         condition = self.conditions["slowdown"]
         for i, level in self.pace.scan(seconds):
-            step = steps[at[i]]
-            told = 0 if level == 1 and step.mfu_ratio is not None else level
+            told = 0 if level == 1 and steps.mfu_ratio[at[i]] is not None else level
             if (told or condition.level) and condition.rises(told):
-                found.append((at[i], self._event(step, told)))
+                found.append((at[i], self._event(steps[at[i]], told)))
             elif self.before and self.pace.base:
-                found += [(at[i], e) for e in self._hardware_changed(step, self.pace.base)]
+                found += [(at[i], e) for e in self._hardware_changed(steps[at[i]], self.pace.base)]
         return found
 
     def _event(self, step: Step, level: int) -> Event:

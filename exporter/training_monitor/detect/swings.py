@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 
 from training_monitor.detect.base import Detector, Found, Scores, event
 from training_monitor.detect.thresholds import Thresholds
 from training_monitor.detect.windows import median
-from training_monitor.records import Step
+from training_monitor.records import Steps
 
 EVERY = 32  # points between two looks
 LAG = 5  # points between the two ends of a swing
@@ -33,7 +32,7 @@ class Swings(Detector):
         self.waiting: list[float] = []  # log losses not looked at, the last LAG before them first
         self.looks: deque[float] = deque(maxlen=LOOKS)  # swings
 
-    def update(self, steps: Sequence[Step], scores: Scores) -> list[Found]:
+    def update(self, steps: Steps, scores: Scores) -> list[Found]:
         waiting = self.waiting
         behind = len(waiting)
         waiting += scores.y
@@ -47,7 +46,7 @@ class Swings(Detector):
             level, now, usual = self._look(window)
             if self.conditions["loss_divergence"].rises(level):
                 at = scores.at[start + LAG - 1 - behind]
-                message = f"loss swings by ±{now:.1%} at step {steps[at].step}, {now / usual:.1f}x its earlier noise"
+                message = f"loss swings by ±{now:.1%} at step {steps.step[at]}, {now / usual:.1f}x its earlier noise"
                 found.append((at, event(steps[at], "loss_divergence", level, message, value=now, expected=usual)))
         self.waiting = waiting[start:]
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from operator import mul
 
 from training_monitor.detect.windows import median
 from training_monitor.records import Facts
@@ -35,10 +36,8 @@ class Work(Stateful):
             return True
         if not self.work or self.changed or None in rates:
             return False
-        work = [x * rate for x, rate in zip(seconds, rates, strict=True) if rate]
-        return (
-            len(work) == len(rates) and max(work) < self.work * (1 + CHANGED) and min(work) > self.work * (1 - CHANGED)
-        )
+        work: list[float] = list(map(mul, seconds, rates))
+        return max(work) < self.work * (1 + CHANGED) and min(work) > self.work * (1 - CHANGED)
 
     def push(self, seconds: float, rate: float) -> float:
         """The factor by which the work has just changed for good; 1 if it has not, 0 while that is open."""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from training_monitor.records import Step
-
-Column: TypeAlias = Sequence[float | None]
+from training_monitor.records import Column, Step, Steps
 
 
 class Columns(NamedTuple):
@@ -29,11 +27,8 @@ class Columns(NamedTuple):
 
 def columns_of(steps: Sequence[Step]) -> Columns:
     """The columns of steps as they were logged."""
-    column: dict[str, Any] = dict(zip(Step._fields, zip(*steps, strict=True), strict=True))
-    lr = column["learning_rate"]
-    if None in lr:
-        lr = [m if v is None else v for v, m in zip(lr, column["lr_multiplier"], strict=True)]
-    return Columns(column["step"], column["loss"], lr, column["mfu_ratio"], column["step_time_s"], column["time"])
+    steps = Steps.of(steps)
+    return Columns(steps.step, steps.loss, steps.rates, steps.mfu_ratio, steps.step_time_s, steps.time)
 
 
 def finite(values: Column) -> list[float]:
@@ -70,4 +65,9 @@ def middle(values: Column) -> float | None:
 
 
 def _mean(known: list[float]) -> float | None:
-    return number(math.fsum(v / len(known) for v in known)) if known else None
+    if not known:
+        return None
+    try:
+        return math.fsum(known) / len(known)
+    except OverflowError:  # the sum is too large, the mean is not
+        return math.fsum(v / len(known) for v in known)

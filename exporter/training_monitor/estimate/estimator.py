@@ -19,7 +19,7 @@ from training_monitor.estimate.mfu import computed_mfu
 from training_monitor.estimate.pace import Pace
 from training_monitor.estimate.pauses import Pauses
 from training_monitor.estimate.trend import loss_per_1000_steps, mfu_relative_spread
-from training_monitor.records import Comparison, Cost, CurvePoint, Facts, Goodput, Interval, Pause, Step
+from training_monitor.records import Comparison, Cost, CurvePoint, Facts, Goodput, Interval, Pause, Step, Steps
 from training_monitor.state import Stateful
 
 
@@ -98,18 +98,19 @@ class Estimator(Stateful):
 
     def update(self, steps: Sequence[Step]) -> None:
         """Takes step lines with rising steps. The result does not depend on how they are split into batches."""
-        if steps and steps[-1].step > LARGEST_STEP:
-            steps = [s for s in steps if s.step <= LARGEST_STEP]
+        steps = Steps.of(steps)
+        if steps and steps.step[-1] > LARGEST_STEP:
+            steps = steps.where(s <= LARGEST_STEP for s in steps.step)
         if not steps:
             return
         columns = self._completed(columns_of(steps), steps)
-        self.first = steps[0].step if self.first is None else min(self.first, steps[0].step)
+        self.first = steps.step[0] if self.first is None else min(self.first, steps.step[0])
         self.curve_.update(columns)
         if self.log_times:
             self._update_timed(columns)
         else:
             self.pace.update(columns)
-        self.last = steps[-1].step
+        self.last = steps.step[-1]
 
     def _update_timed(self, columns: Columns) -> None:
         """Lines that carry times: what came between two of them is known exactly.
@@ -192,7 +193,9 @@ class Estimator(Stateful):
         """Step times and MFU that follow from other fields filled in."""
         if None in columns.mfu_ratio and self._peak_flops is not None:
             columns = columns._replace(mfu_ratio=[self.mfu_of(s)[0] for s in steps])
-        self.log_times = self.log_times or any(t is not None for t in columns.time)
+        if not self.log_times and columns.time.count(None) < len(columns.time):
+            self.log_times = True
+            self.wall_.other_clock()
         if None in columns.step_time_s:
             columns = columns._replace(step_time_s=[self._step_time(s) for s in steps])
             if self.log_times:

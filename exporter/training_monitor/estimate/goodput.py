@@ -49,6 +49,10 @@ class WallTime(Stateful):
         elif kind in KINDS and kind not in self.kinds:
             self.kinds.append(kind)
 
+    def other_clock(self) -> None:
+        """Moments are told by another clock from now on: those known cannot be compared with them."""
+        self.first = self.last = None
+
     def moment(self, at: float, productive_s: float, pauses: Pauses, *, has_step: bool) -> None:
         """At unix time `at` the steps had taken `productive_s` altogether; `has_step`: this process has made one."""
         if self.first is None or self.last is None:

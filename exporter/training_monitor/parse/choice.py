@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from training_monitor.parse.base import Counts
 from training_monitor.parse.format import Format, Unreadable
 from training_monitor.parse.prefix import Prefix, stages
-from training_monitor.records import Finish, Record, Start, Step, Validation
+from training_monitor.records import Finish, Record, Start, Step, Steps, Validation
 
 #: Generic step lines under the header of a trainer's own format that are held back until they are believed: its own
 #: step lines may still come (gpt-neox writes `steps: 1 loss: …` beside them).
@@ -189,4 +189,4 @@ def _gate(formats: tuple[type[Format], ...]) -> re.Pattern[bytes]:
 
 
 def has_step(records: Sequence[Record]) -> bool:
-    return any(type(r) is Step for r in records)
+    return any(type(r) is Step or type(r) is Steps for r in records)

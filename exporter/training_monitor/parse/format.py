@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any, ClassVar, TypeAlias
 
-from training_monitor.records import Facts, Record, Scope, Start, Step
+from training_monitor.records import Facts, Record, Scope, Start, Step, Steps
 from training_monitor.state import Stateful
 
 Match: TypeAlias = re.Match[bytes]
 #: Reads what a pattern found: (format, match, line number, unix seconds of the line). None: not ours after all.
 Reader: TypeAlias = Callable[[Any, Match, int, "float | None"], "Sequence[Record] | None"]
 Table: TypeAlias = "tuple[tuple[re.Pattern[bytes], Reader], ...]"
+#: What a group of a pattern holds in each line; None in lines without it.
+Texts: TypeAlias = "Sequence[Any]"
+STRETCH = 512  # step lines that are looked at together
 
 
 class Unreadable(ValueError):
@@ -65,9 +69,18 @@ class Format(Stateful):
         """The step that `step_line` found. Raises ValueError."""
         raise NotImplementedError
 
+    def columns(self, texts: Sequence[Texts], numbers: Sequence[int]) -> Steps | None:
+        """The steps of several lines, from the groups of `step_line`; None: this format reads them one by one.
+
+        Raises ValueError, before it has changed anything.
+        """
+        return None
+
     def run(self, lines: Sequence[bytes], numbers: Sequence[int], start: int, out: list[Record]) -> int:
         """Takes the frequent lines from `start` on into `out`; returns the index of the first other line."""
         step_line, step, append = self.step_line, self.step, out.append
+        if step_line is not None and type(self).columns is not Format.columns:
+            start = self._run_columns(step_line, lines, numbers, start, out)
         for i in range(start, len(lines)):
             try:
                 if step_line is not None and (found := step_line.match(lines[i])):
@@ -79,6 +92,33 @@ class Format(Stateful):
             except (ValueError, OverflowError):
                 return i
         return len(lines)
+
+    def _run_columns(
+        self,
+        step_line: re.Pattern[bytes],
+        lines: Sequence[bytes],
+        numbers: Sequence[int],
+        start: int,
+        out: list[Record],
+    ) -> int:
+        """As `run`, for step lines in a row; stops before a stretch in which a value cannot be read."""
+        while start < len(lines):
+            stretch = lines[start : start + STRETCH]
+            found: list[Match] = list(takewhile(bool, map(step_line.match, stretch)))  # type: ignore[arg-type]
+            end = start + len(found)
+            if not found:
+                break
+            try:
+                steps = self.columns([*zip(*[match.groups() for match in found], strict=True)], numbers[start:end])
+            except (ValueError, OverflowError):
+                break
+            if steps is None:
+                break
+            out.append(steps)
+            start = end
+            if len(found) < len(stretch):
+                break
+        return start
 
     def _frequent(self, line: bytes, number: int) -> Sequence[Record] | None:
         for pattern, read in self.steps:

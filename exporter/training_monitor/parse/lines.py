@@ -59,7 +59,7 @@ class Lines:
             self._keep(lines.pop())
             numbers = range(self._number, self._number + len(lines))
             self._number += len(lines)
-        if len(data) > MAX_LINE:
+        if len(data) > MAX_LINE and max(map(len, lines), default=0) > MAX_LINE:
             lines = [self._shortened(line) for line in lines]
         if b"\x1b" in data or not data.isascii():
             lines = [self._cleaned(n, line) for n, line in zip(numbers, lines, strict=True)]

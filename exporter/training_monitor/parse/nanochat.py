@@ -7,10 +7,12 @@ loss x_t = (e_t - β e_(t-1)) / (1-β) comes back with an error of about 1e-5 (s
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from training_monitor.parse.format import Match
+from training_monitor.parse.format import Match, Texts
 from training_monitor.parse.nanochat_header import NanochatLog
-from training_monitor.records import Step
+from training_monitor.parse.values import coarse, floats, grouped, integers, optional
+from training_monitor.records import Step, Steps
 
 _STEP = re.compile(
     rb"step (\d{1,9})/(\d{1,9}) \([^)|]*\) \| loss: ([^ ]+) \|(?: grad norm: ([^ ]+) \|)? lrm: ([^ ]+) \| "
@@ -43,6 +45,28 @@ class Nanochat(NanochatLog):
         "mfu is relative to an H100 whatever the GPU; stdout to a pipe arrives in blocks of 8 kB unless "
         "PYTHONUNBUFFERED=1"
     )
+
+    def columns(self, texts: Sequence[Texts], numbers: Sequence[int]) -> Steps | None:
+        step_, total, loss_, norm, lrm, dt, tokens, mfu, epoch = texts
+        step, loss = list(map(int, step_)), floats(loss_)
+        unknown: list[None] = [None] * len(step)
+        return Steps(
+            step=step,
+            loss=loss,
+            learning_rate=unknown,
+            lr_multiplier=floats(lrm),
+            grad_norm=optional(norm),
+            mfu_ratio=[v / 100 if v > 0 else None for v in coarse(mfu)],
+            step_time_s=[v / 1000 for v in coarse(dt)],
+            tokens_per_second=grouped(tokens),
+            tokens_total=unknown,
+            tflops=unknown,
+            epoch=optional(epoch),
+            total_steps=integers(total),
+            time=unknown,
+            line=numbers,
+            raw_loss=self.own_losses(step, loss),  # after all that may fail: it remembers
+        )
 
     def step(self, match: Match, number: int, time: float | None) -> Step:
         step_, total, loss_, norm, lrm, dt, tokens, mfu_, epoch = match.groups()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import ClassVar
 
 from training_monitor.parse.format import Format, Match, Table, fact, starting_fact
@@ -12,6 +13,7 @@ from training_monitor.parse.values import integer
 from training_monitor.records import Facts, Finish, Pause, Record, Scope, Validation
 
 BETA = 0.9
+FORGOTTEN = 400  # steps after which the average has no debt left: 1 - β^400 is 1
 
 _RESULT = re.compile(rb"([\w@ ]{1,40}): ([^\s,|]+)")
 _VALIDATIONS = {b"validation bpb": "bits_per_byte", b"val bpb": "bits_per_byte", b"validation loss": "loss"}
@@ -43,6 +45,20 @@ class NanochatLog(Format):
         self.last = step
         self.average = average if average - average == 0 else None
         return None if before is None else (average - BETA * before) / (1 - BETA)
+
+    def own_losses(self, steps: Sequence[int], shown: Sequence[float]) -> list[float | None]:
+        """The same for several steps: at once where each follows the one before it."""
+        first, n = steps[0], len(steps)
+        averages = (
+            shown if first > FORGOTTEN else [x * (1 - BETA ** (s + 1)) for s, x in zip(steps, shown, strict=True)]
+        )
+        is_even = first >= self.first and steps == list(range(first, first + n))
+        if not is_even or not math.isfinite(sum(averages)):
+            return [self.own_loss(s, x) for s, x in zip(steps, shown, strict=True)]
+        own = [self.own_loss(first, shown[0])]
+        own += [(now - BETA * before) / (1 - BETA) for before, now in pairwise(averages)]
+        self.last, self.average = steps[-1], averages[-1]
+        return own
 
     def begins(self, kind: str, number: int, time: float | None) -> list[Record]:
         start = super().begins(kind, number, time)

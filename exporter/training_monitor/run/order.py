@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 
-from training_monitor.records import Step
 from training_monitor.state import Stateful
 
 
@@ -47,13 +46,13 @@ class StepOrder(Stateful):
         """Distinct steps."""
         return sum(span[3] for span in self.seen)
 
-    def leading(self, steps: Sequence[Step], start: int) -> int:
+    def leading(self, steps: Sequence[int], start: int) -> int:
         """End of the stretch of `steps` from `start` on in which each step simply follows the one before it."""
         if self.last is None or self.started:
             return start
         last = self.last
         for i in range(start, len(steps)):
-            step = steps[i][0]
+            step = steps[i]
             if step <= last:
                 return i
             last = step
@@ -70,19 +69,19 @@ class StepOrder(Stateful):
             return Order.NEW_RUN
         return Order.RESUMED if back or self.started else Order.NEXT
 
-    def advance(self, steps: Sequence[Step]) -> None:
+    def advance(self, steps: Sequence[int]) -> None:
         """Moves on over rising steps that have been judged and taken."""
         if not self._advance_evenly(steps):
-            for s in steps:
-                self._take(s[0])
-        self.recent = [*self.recent, *(s[0] for s in steps[-self.RECENT :])][-self.RECENT :]
+            for step in steps:
+                self._take(step)
+        self.recent = [*self.recent, *steps[-self.RECENT :]][-self.RECENT :]
         self.started = False
 
-    def _advance_evenly(self, steps: Sequence[Step]) -> bool:
+    def _advance_evenly(self, steps: Sequence[int]) -> bool:
         """Takes a whole batch at once where every step follows the one before it by 1, as in most logs."""
         if self.last is None or len(self.seen) != 1 or self.stride != 1:
             return False
-        span, newest = self.seen[0], steps[-1][0]
+        span, newest = self.seen[0], steps[-1]
         if span[2] != 1 or span[1] != self.last or newest - self.last != len(steps):
             return False
         span[1], span[3], self.last = newest, span[3] + len(steps), newest

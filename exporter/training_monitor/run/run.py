@@ -6,10 +6,10 @@ difference.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import ne
 from typing import Literal
 
 from training_monitor.detect.engine import Engine
@@ -18,6 +18,7 @@ from training_monitor.estimate.baseline import Reference
 from training_monitor.estimate.estimator import EstimateSettings, Estimator
 from training_monitor.parse.markers import KINDS as FAILURE_KINDS
 from training_monitor.records import (
+    Column,
     Event,
     Facts,
     Failure,
@@ -30,6 +31,7 @@ from training_monitor.records import (
     Start,
     State,
     Step,
+    Steps,
     Validation,
 )
 from training_monitor.run.goals import Goals
@@ -115,13 +117,12 @@ class Run:
         events: list[Event] = []
         stepped = False
         self._source, self._at = source, at
-        for is_step, group in groupby(records, _is_step):
-            if is_step:
+        for record in gathered(records):
+            if isinstance(record, Steps):
                 stepped = True
-                events += self._steps(self._unheard(list(group), source))  # type: ignore[arg-type]
+                events += self._steps(self._unheard(record, source))
             else:
-                for record in group:
-                    events += self._other(record, source)
+                events += self._other(record, source)
         if at is not None:
             self.last_change = at
             if stepped:
@@ -150,33 +151,33 @@ class Run:
         """Nothing more will come."""
         return self._keep(self.goals.judge(self.engine, self.estimator, self.order.last))
 
-    def _unheard(self, steps: list[Step], source: str) -> list[Step]:
+    def _unheard(self, steps: Steps, source: str) -> Steps:
         """Steps that another source of this run has not told yet, cut down to what they add to those it has."""
         before = self.lasts.get(source)
-        self.lasts[source] = steps[-1].step
+        self.lasts[source] = steps.step[-1]
         if self.leader in (None, source):
             self.leader, self.led_at = source, self._at
             return steps
         newest = self.order.last
-        if newest is None or (before is not None and steps[0].step <= before):
+        if newest is None or (before is not None and steps.step[0] <= before):
             self.leader = source  # this source goes back: a restart that the other one has not told yet
             return steps
-        if steps[-1].step > newest and not self._is_led():
+        if steps.step[-1] > newest and not self._is_led():
             self.leader = source
-            return [s for s in steps if s.step >= newest]
-        return [s for s in steps if s.step == newest]
+            return steps.where(s >= newest for s in steps.step)
+        return steps.where(s == newest for s in steps.step)
 
     def _is_led(self) -> bool:
         """Whether the leading source told a step just now: steps of another one may be counted otherwise."""
         return self._at is not None and self.led_at is not None and self._at - self.led_at < LEAD_S
 
-    def _steps(self, steps: list[Step]) -> list[Event]:
+    def _steps(self, steps: Steps) -> list[Event]:
         events: list[Event] = []
         i = 0
         while i < len(steps):
-            end = self.order.leading(steps, i)
+            end = self.order.leading(steps.step, i)
             if end > i:
-                events += self._next(steps[i:end] if i or end < len(steps) else steps)
+                events += self._next(steps.part(i, end))
                 i = end
             else:
                 events += self._odd(steps[i])
@@ -197,13 +198,13 @@ class Run:
             self.engine.resumed(step.step)
             self.estimator.resumed(step.step)
         self.pending = None
-        return self._next([step])
+        return self._next(Steps.of([step]))
 
-    def _next(self, steps: Sequence[Step]) -> list[Event]:
+    def _next(self, steps: Steps) -> list[Event]:
         """Rising steps, each for the first time."""
         if self.order.last is None:
             self.runs += 1
-        self.order.advance(steps)
+        self.order.advance(steps.step)
         last = steps[-1]
         if last.total_steps is not None and last.total_steps != self.facts.total_steps:
             self.learn(Facts(total_steps=last.total_steps))
@@ -216,15 +217,15 @@ class Run:
         self.estimator.update(steps)
         return self._keep(self.engine.update(steps))
 
-    def _with_mfu(self, steps: Sequence[Step]) -> Sequence[Step]:
+    def _with_mfu(self, steps: Steps) -> Steps:
         """The same steps with the MFU computed where the log has none and the hardware is known."""
-        if all(s.mfu_ratio is not None for s in steps):
+        if None not in steps.mfu_ratio:
             self.mfu_source = "logged"
             return steps
         if self.estimator.mfu_of(steps[-1])[1] != "computed":
             return steps
         self.mfu_source = "computed"
-        return [s if s.mfu_ratio is not None else s._replace(mfu_ratio=self.estimator.mfu_of(s)[0]) for s in steps]
+        return replace(steps, mfu_ratio=[self.estimator.mfu_of(s)[0] for s in steps])
 
     def _repeat(self, step: Step) -> list[Event]:
         """A step told before: of the latest one take what it adds, of an older one (a slower rank) nothing."""
@@ -234,29 +235,21 @@ class Run:
         if not new:
             return []
         self.filled |= set(new)
-        added = [Step(step.step, time=step.time, line=step.line, **new)]
+        added = Steps.of([Step(step.step, time=step.time, line=step.line, **new)])
         self._show(added)
         self.estimator.update(added)
         return self._keep(self.engine.update(added))
 
-    def _show(self, steps: Sequence[Step]) -> None:
+    def _show(self, steps: Steps) -> None:
         """Remembers the newest value of each field, and the lowest loss."""
-        shown, last = self.shown, steps[-1]
         for name in SHOWN:
-            value = getattr(last, name)
-            if value is None and len(steps) > 1:
-                value = next((v for s in reversed(steps) if (v := getattr(s, name)) is not None), None)
-            if value is not None:
-                shown[name] = value
-        best = lowest = math.inf if self.best_loss is None else self.best_loss
-        for s in steps:
-            loss = s[1]
-            if loss is not None and loss < lowest and (s[2] is None or s[2] == s[2]):  # not beside a hidden NaN
-                lowest = loss
-        if lowest < best:
+            if (value := _newest(getattr(steps, name))) is not None:
+                self.shown[name] = value
+        lowest = _lowest(steps)
+        if lowest is not None and (self.best_loss is None or lowest < self.best_loss):
             self.best_loss = lowest
-        if last.time is not None:
-            self.last_step_time = last.time
+        if steps.time[-1] is not None:
+            self.last_step_time = steps.time[-1]
 
     def _lives(self, n: int, step: int) -> None:
         """Counts step lines after an error line: many of them mean that the run did not die of it.
@@ -363,5 +356,29 @@ class Run:
         return active
 
 
-def _is_step(record: Record) -> bool:
-    return type(record) is Step
+def _newest(column: Column) -> float | None:
+    """The last value that is there."""
+    if column[-1] is not None or column.count(None) == len(column):
+        return column[-1]
+    return next(v for v in reversed(column) if v is not None)
+
+
+def _lowest(steps: Steps) -> float | None:
+    """The lowest loss; one beside a hidden NaN is none."""
+    if None not in steps.loss and not _has_nan(steps.loss) and not _has_nan(steps.raw_loss):
+        return min(steps.loss)  # type: ignore[type-var]
+    both = zip(steps.loss, steps.raw_loss, strict=True)
+    return min((loss for loss, raw in both if loss is not None and not _has_nan((loss, raw))), default=None)
+
+
+def _has_nan(column: Column) -> bool:
+    return any(map(ne, column, column))
+
+
+def gathered(records: Sequence[Record]) -> Iterator[Steps | Record]:
+    """The records, single steps that follow each other put together."""
+    for kind, group in groupby(records, type):
+        if kind is Step:
+            yield Steps.of(list(group))  # type: ignore[arg-type]
+        else:
+            yield from group
