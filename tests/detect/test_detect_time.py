@@ -20,7 +20,7 @@ def without_mfu(steps: list[Step]) -> list[Step]:
 @pytest.mark.parametrize(
     ("drop", "expected"),
     [
-        (0.05, [(1021, "mfu_drop", "notice")]),
+        (0.05, [(1015, "mfu_drop", "notice")]),
         (0.15, [(1004, "mfu_drop", "notice"), (1005, "mfu_drop", "warning")]),
         (0.30, [(1004, "mfu_drop", "notice"), (1005, "mfu_drop", "critical")]),
     ],

@@ -12,7 +12,7 @@ from training_monitor.records import Column, Event, Facts, Step, Steps
 
 
 class MfuDrop(Detector):
-    """MFU as a running median of 11: 15 % below its baseline is a warning, 30 % critical; from 4 % on a notice.
+    """MFU as a running median of 11: 15 % below its baseline is a warning, 30 % critical; from 3.5 % on a notice.
 
     Without an MFU the FLOP/s of a device stand for it: on the same hardware they are proportional.
     """

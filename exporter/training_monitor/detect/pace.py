@@ -17,21 +17,21 @@ AGREE = 0.03  # … once the medians of their halves agree within this …
 SURE = 400  # … or after so many points in any case
 EVERY = 50  # points between two looks at noise and improvement
 MARGIN = 0.98  # a held ratio is known to 2 %, so a limit counts as reached from there on
-SMALL, SMALL_CLOSE = 1.04, 1.025  # ratio that is a notice, and below which it ends; −5 % of MFU is a ratio of 1.053
-SMALL_SIGMAS = 0.8  # noise of single steps that the median of 41 tells from chance
-MANY, MANY_HALF = (1 << 41) - 1, 20
+SMALL, SMALL_CLOSE = 1.035, 1.02  # ratio that is a notice, and below which it ends; −5 % of MFU is a ratio of 1.053
+SMALL_SIGMAS = 0.9  # noise of single steps that the median of 31 tells from chance
+MANY, MANY_HALF = (1 << 31) - 1, 15
 FEW, FEW_HALF = (1 << 11) - 1, 5
 BURST, BURST_HALF = (1 << 9) - 1, 4  # so many slow steps of nine are a notice
 
 
 class Pace(Stateful):
-    """Running medians of step times over a baseline: 1 notice (median of 41), 2 warning, 3 critical (medians of 11).
+    """Running medians of step times over a baseline: 1 notice (median of 31), 2 warning, 3 critical (medians of 11).
 
     The baseline is the median of the first points after the first 10, once their halves agree; it follows an
     improvement and never a slowdown. A median is above a limit when more than half of its points are, so each point
     is kept as one bit. One odd step, a pause or a burst of five slow steps moves none of the medians.
 
-    Measured: −5 % of MFU after 20 points, −15 %, −30 %, 1.5x and 2x at the sixth, all of them; no page in 116,000
+    Measured: −5 % of MFU after 15 points, −15 %, −30 %, 1.5x and 2x at the sixth, all of them; no page in 116,000
     healthy points. Blind for the first 61 points.
     """
 
@@ -60,7 +60,7 @@ class Pace(Stateful):
         self.base: float | None = None  # seconds
         self.noise = 0.02  # standard deviation of a step, over the baseline
         self.bounds = (math.inf, math.inf, math.inf)  # seconds: notice, warning, critical
-        self.small = 0  # the last 41 points, one bit each: above the bound of a notice
+        self.small = 0  # the last 31 points, one bit each: above the bound of a notice
         self.bits = (0, 0)  # the last 11 points: above the bounds of warning and critical
         self.is_open = False
         self.n = 0
@@ -163,9 +163,9 @@ class Pace(Stateful):
         self.skip = SKIPPED
 
     def now(self) -> float | None:
-        """The running median that the level was taken from, seconds: of 11, 9 in a burst, 41 for small excesses."""
+        """The running median that the level was taken from, seconds: of 11, 9 in a burst, 31 for small excesses."""
         points = 11
         if self.is_open and self.bits[0].bit_count() <= FEW_HALF:
-            points = 41 if self.small.bit_count() > MANY_HALF else 9
+            points = 31 if self.small.bit_count() > MANY_HALF else 9
         recent = list(self.recent)[-points:]
         return median(sorted(recent)) if recent else None

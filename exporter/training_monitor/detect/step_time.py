@@ -15,7 +15,7 @@ NEWS = 1.05  # ratio of a new baseline to the old one that is told
 
 
 class StepTime(Detector):
-    """Step time as a running median of 11: 1.5x its baseline is a warning, 2x critical; from 1.04x on a notice.
+    """Step time as a running median of 11: 1.5x its baseline is a warning, 2x critical; from 1.035x on a notice.
 
     Where the log has an MFU, the small excesses are the business of `MfuDrop`. A step that takes longer because it does
     more (batch size, sequence length) moves the baseline, with one notice, where the log has an exact rate beside the
