@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from operator import sub
 
 from training_monitor.detect.base import Scores, Stretch, Ten, own_losses, positive
 from training_monitor.detect.windows import median
@@ -124,7 +125,7 @@ class LossLevel(Stateful):
     def _accept(self, points: list[float]) -> None:
         """Points that teach the level and the noise."""
         joined = self.tail + points
-        self.diffs.extend([b - a for a, b in zip(joined, joined[5:], strict=False)])
+        self.diffs.extend(map(sub, joined[5:], joined))
         self.tail = joined[-5:]
         self.base.extend(points)
         self.group += points

@@ -120,7 +120,7 @@ class Pace(Stateful):
         early, late = median(sorted(values[:half])), median(sorted(values[half:]))
         if abs(early / late - 1) >= AGREE and self.n <= SURE:
             return False
-        self.rebase(median(sorted(values)))
+        self._look(median(sorted(values)))
         self.first.clear()
         return True
 
