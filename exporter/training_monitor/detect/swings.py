@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from operator import sub
 
 from training_monitor.detect.base import Detector, Found, Scores, event
 from training_monitor.detect.thresholds import Thresholds
@@ -53,7 +54,7 @@ class Swings(Detector):
 
     def _look(self, y: list[float]) -> tuple[int, float, float]:
         """Level, swings now, swings before."""
-        self.looks.append(SCALE * median(sorted([abs(b - a) for a, b in zip(y, y[LAG:], strict=False)])))
+        self.looks.append(SCALE * median(sorted(map(abs, map(sub, y[LAG:], y)))))
         looks = list(self.looks)
         now = median(sorted(looks[-SMOOTH:]))
         if now < SMALL or len(looks) < FEWEST + RECENT:

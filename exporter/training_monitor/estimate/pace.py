@@ -84,10 +84,13 @@ class Pace(Stateful):
     def _close(self) -> None:
         times, gaps = self.step_times[: self.BLOCK], self.gaps[: self.BLOCK]
         del self.step_times[: self.BLOCK], self.gaps[: self.BLOCK]
-        if known := _known(times):
+        known = _known(times)
+        total = math.fsum(known)
+        if known:
             self.lines += len(known)
-            self.blocks.append([len(known), math.fsum(known), median(known)])
-        self.productive += _work(times, gaps)
+            self.blocks.append([len(known), total, median(known)])
+        is_each = len(known) == len(gaps) == gaps.count(1)  # every step has its line, and a time in it
+        self.productive += total if is_each else _work(times, gaps)
 
 
 def _known(times: list[float | None]) -> list[float]:
@@ -100,9 +103,6 @@ def _known(times: list[float | None]) -> list[float]:
 
 def _work(times: list[float | None], gaps: list[int]) -> float:
     """Seconds of all steps that the lines stand for."""
-    known = _known(times)
-    if len(known) == len(gaps) and gaps.count(1) == len(gaps):
-        return math.fsum(known)
     return math.fsum(
         t * gap for t, gap in zip(times, gaps, strict=True) if t is not None and 0 <= t <= LONGEST_S and gap > 0
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
+from itertools import compress, count
+from operator import le
 
 from training_monitor.state import Stateful
 
@@ -50,13 +52,8 @@ class StepOrder(Stateful):
         """End of the stretch of `steps` from `start` on in which each step simply follows the one before it."""
         if self.last is None or self.started:
             return start
-        last = self.last
-        for i in range(start, len(steps)):
-            step = steps[i]
-            if step <= last:
-                return i
-            last = step
-        return len(steps)
+        before = (self.last, *steps[start:])
+        return start + next(compress(count(), map(le, steps[start:], before)), len(steps) - start)
 
     def judge(self, step: int) -> Order:
         """What `step` is. Changes nothing: `advance` does."""
