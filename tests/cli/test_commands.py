@@ -171,6 +171,16 @@ def test_escape_codes_in_a_log_do_not_reach_the_terminal(tmp_path):
         assert not re.search(r"[\x1b\x07\x9b]", out)
 
 
+def test_json_is_valid_and_safe_on_a_terminal_whatever_the_name_of_the_log(tmp_path):
+    path = os.fsencode(tmp_path) + "/\u202e\x9b31m".encode() + b"\xff.log"
+    with open(path, "wb") as file:
+        file.write(b"iter 1: loss nan, time 250.00ms, mfu 40.00%\n")
+    for command in (["report", path, "--format", "json"], ["replay", path, "--output", "jsonl"]):
+        out = subprocess.run([*COMMAND, *command], capture_output=True, check=True).stdout.decode()
+        assert json.loads(out)["run"] == "\u202e\x9b31m\udcff"
+        assert out.replace("\n", "").isprintable()
+
+
 def serve(*args: str | Path) -> tuple[subprocess.Popen[str], str, list[str]]:
     """A server, its URL, and what it said until it listened."""
     process = subprocess.Popen(

@@ -9,7 +9,9 @@ import sys
 import time
 from typing import Any
 
-_PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f]+")
+from training_monitor.report.terminal import clean_json
+
+_PLAIN = re.compile(r"[^\s\"=\\]+")
 
 
 def set_up(level: str, form: str) -> None:
@@ -40,9 +42,10 @@ class _Logfmt(_Fields):
 
 class _Json(_Fields):
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(self.fields(record), ensure_ascii=False)
+        return clean_json(json.dumps(self.fields(record), ensure_ascii=False))
 
 
 def _quoted(value: str) -> str:
     """The value as logfmt writes it: control characters never reach the terminal."""
-    return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    is_plain = _PLAIN.fullmatch(value) and value.isprintable()
+    return value if is_plain else clean_json(json.dumps(value, ensure_ascii=False))

@@ -9,6 +9,7 @@ from typing import Any
 from training_monitor.records import Cost, Event, Snapshot, Validation
 from training_monitor.report.pick import main_validation, throughput
 from training_monitor.report.recommend import recommendations
+from training_monitor.report.terminal import clean_json
 
 
 def event_json(run: str, event: Event) -> dict[str, Any]:
@@ -73,8 +74,8 @@ def report_json(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def dumps(document: dict[str, Any], *, indent: int | None = None) -> str:
-    """JSON text without NaN tokens."""
-    return json.dumps(document, ensure_ascii=False, indent=indent, allow_nan=False)
+    """JSON text without NaN tokens, and safe on a terminal."""
+    return clean_json(json.dumps(document, ensure_ascii=False, indent=indent, allow_nan=False))
 
 
 def _validation(validation: Validation | None) -> dict[str, Any]:

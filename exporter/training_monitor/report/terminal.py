@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,19 @@ def clean(text: str) -> str:
     'loss \\x1b[31mnan\\n'
     """
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def clean_json(text: str) -> str:
+    r"""JSON text, which means the same, with everything that `clean` would escape written as JSON's own escape.
+
+    >>> clean_json('{"run": "\x9b31m"}')
+    '{"run": "\\u009b31m"}'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else _json_escape(c) for c in text)
+
+
+def _json_escape(c: str) -> str:
+    return "\\u007f" if c == "\x7f" else json.dumps(c)[1:-1]  # DEL is ASCII, which json leaves as it is
 
 
 _ASCII = str.maketrans({"−": "-", "±": "+/-", "×": "x", "…": "...", "•": "-"})
