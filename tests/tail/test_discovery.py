@@ -150,6 +150,7 @@ def test_a_folder_gives_the_names_that_look_like_logs_in_a_stable_order(here: Pa
         ("train.log", "file"),
         ("TRAIN.LOG", "file"),
         ("slurm-4711.out", "file"),
+        ("two\nlines.log", "file"),
         ("log.txt", "file"),
         ("train_stdout.txt", "file"),
         ("metrics.jsonl", "file"),

@@ -22,7 +22,9 @@ LOG_NAMES: tuple[tuple[str, str], ...] = (
 #: The same in words, for messages.
 NAMES_IN_WORDS = "*.log, *.out, *.err, *log*.txt, *log*.jsonl, *.wandb, *tfevents*, *metrics.csv, trainer_state.json"
 
-_LOG = re.compile("|".join(f"(?P<k{i}>{pattern})" for i, (pattern, _) in enumerate(LOG_NAMES)), re.IGNORECASE)
+_LOG = re.compile(
+    "|".join(f"(?P<k{i}>{pattern})" for i, (pattern, _) in enumerate(LOG_NAMES)), re.IGNORECASE | re.DOTALL
+)
 _ENDINGS = ("wandb", "db", "json", "csv", "txt", "jsonl", "log", "out", "err")  # quick refusal of what cannot match
 
 #: A W&B run's own folder: its console copy and debug logs tell nothing that the .wandb file does not.
