@@ -88,6 +88,12 @@ def test_status_shows_a_line_for_each_run_and_says_what_was_found():
     assert "1 log" in done.stderr
 
 
+def test_status_leaves_the_state_of_the_exporter_alone(tmp_path):
+    (tmp_path / "exporter.yml").write_text(f"state: {{dir: {tmp_path}/state}}")
+    run("status", SLOW, "--config.file", tmp_path / "exporter.yml")
+    assert not (tmp_path / "state").exists()
+
+
 def test_with_nothing_named_the_usual_places_are_searched(tmp_path):
     done = run("status", cwd=tmp_path)
     assert done.returncode == 0

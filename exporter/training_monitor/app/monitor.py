@@ -59,11 +59,14 @@ class Monitor:
         load: Callable[[], Config] | None = None,
         mounts: Mounts | None = None,
     ) -> None:
-        """`on_event` is called in any thread. `load` gives the configuration anew when a reload is asked for."""
+        """`on_event` is called in any thread. `load` gives the configuration anew when a reload is asked for.
+
+        `state_dir` is for the exporter alone: who only looks must not save beside it.
+        """
         self.clock = clock or SystemClock()
         self.env, self.cwd = os.environ if env is None else env, cwd or os.getcwd()
         self._given_paths, self.config = tuple(paths), config
-        self.store = Store(state_dir or config.state_dir)
+        self.store = Store(state_dir)
         self.roster = Roster(config, self.store, self.paths or (self.cwd,), self.clock, self.env)
         cloud_candidates(config, self.env)  # raises if an address is none
         self.ready = False

@@ -30,7 +30,8 @@ def serve(args: argparse.Namespace) -> int:
         config = settings(args)
         return replace(config, wandb_runs=(*config.wandb_runs, *args.wandb))
 
-    monitor = Monitor(args.paths, configured(), state_dir=args.state_dir, load=configured)
+    config = configured()
+    monitor = Monitor(args.paths, config, state_dir=args.state_dir or config.state_dir, load=configured)
     server = WebServer(args.addresses or [ADDRESS], monitor.view, web_config=args.web_config)
 
     def stop(number: int, frame: FrameType | None) -> None:
