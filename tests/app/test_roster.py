@@ -35,6 +35,8 @@ class Place:
         return path
 
     def begin(self, *paths: str) -> Monitor:
+        for killed in self.monitors:
+            killed.store.close()  # as the kernel does it
         m = Monitor(
             [str(self.folder / "logs" / path) for path in paths or [""]],
             self.config,

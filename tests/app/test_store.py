@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ def test_what_was_saved_is_loaded_with_its_key(tmp_path):
     assert store.save("a/b", json.dumps({"x": [1.5, float("inf"), None]}), paths=["/p\udcff"], at=7.5)
     assert store.save("c", "{}")
     store.sync()
+    store.close()
     again = Store(store.folder)
     assert sorted(again.index(), key=lambda s: s.key) == [Saved("a/b", ("/p\udcff",), 7.5), Saved("c", (), 0.0)]
     assert again.load("a/b") == {"x": [1.5, float("inf"), None]}
@@ -62,6 +64,36 @@ def test_a_folder_that_cannot_be_written_is_counted_and_said_once(tmp_path, capl
     assert (store.saves, store.failures) == (2, 2)
     assert len(caplog.records) == 1
     assert "after a restart the logs are read again" in caplog.text
+
+
+def test_of_two_exporters_in_one_folder_the_second_neither_reads_nor_writes_and_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("training_monitor.app.store.HANDOVER_S", 0.0)
+    first, second = Store(str(tmp_path)), Store(str(tmp_path))
+    assert first.save("a", '{"n": 1}')
+    assert list(second.index()) == []
+    assert not second.save("a", '{"n": 2}')
+    second.forget("a")
+    second.discard("a")
+    assert first.load("a") == {"n": 1}
+    assert (second.saves, second.failures) == (1, 1)
+    assert "another exporter uses this folder" in caplog.text
+    first.close()
+    assert second.save("a", '{"n": 2}')
+
+
+def test_a_new_exporter_waits_for_the_one_before_it_to_end(tmp_path, monkeypatch):
+    first, second = Store(str(tmp_path)), Store(str(tmp_path))
+    first.save("a", "{}")
+    monkeypatch.setattr("time.sleep", lambda seconds: first.close())
+    assert [saved.key for saved in second.index()] == ["a"]
+
+
+def test_a_folder_made_anew_is_locked_anew(tmp_path):
+    first, second = Store(str(tmp_path / "s")), Store(str(tmp_path / "s"))
+    first.save("a", "{}")
+    shutil.rmtree(tmp_path / "s")
+    assert first.save("a", "{}")
+    assert not second.save("a", "{}")
 
 
 def test_without_a_folder_nothing_is_saved_or_counted():

@@ -56,6 +56,8 @@ class Place:
 
     def begin(self) -> Monitor:
         state = str(self.state) if self.state else None
+        for killed in self.monitors:
+            killed.store.close()  # as the kernel does it
         m = Monitor([str(self.logs)], parse(""), state_dir=state, clock=self.clock, on_event=lambda run, event: None)
         self.monitors.append(m)
         m.start()

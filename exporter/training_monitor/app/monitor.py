@@ -169,6 +169,7 @@ class Monitor:
         """Lets go of all files."""
         self._lanes.close(TICK_S)
         self._saver.close(TICK_S)
+        self.store.close()
         self._watcher.close()
         for feed in self.roster.feeds.values():
             feed.close()

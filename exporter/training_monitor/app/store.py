@@ -1,5 +1,7 @@
 """Keeps the state of runs in a folder: one file a run, offsets and detectors together, replaced atomically.
 
+The folder is locked: two exporters in it would take each other's runs for their own.
+
 After a crash the file holds the state of some moment as a whole: reading goes on from the offsets in it, and the
 detectors are as they were at these offsets, so that nothing is counted twice or forgotten.
 
@@ -9,11 +11,14 @@ JSON compressed with zlib.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import logging
 import os
 import stat
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +28,8 @@ log = logging.getLogger(__name__)
 VERSION = 2
 ENDING = ".state"
 MAX_STATE = 64 << 20  # bytes of one unpacked state; a real one has some 100 kB
+HANDOVER_S = 5.0  # so long a new exporter waits for the one before it to end
+SHARED = "another exporter uses this folder; give each its own --state.dir"
 UNUSABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, zlib.error, RecursionError, OverflowError)
 
 
@@ -43,6 +50,7 @@ class Store:
         self.saves = 0
         self.failures = 0
         self.problem: str | None = None
+        self._lock: int | None = None  # the open folder, locked
 
     def save(self, key: str, state: str, *, paths: Sequence[str] = (), at: float = 0.0) -> bool:
         """Replaces the state (JSON) of `key`; True if its content is on the disk. See `sync`."""
@@ -51,6 +59,7 @@ class Store:
         self.saves += 1
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            self._claim()
             self._replace(self._path(key), _pack(Saved(key, tuple(paths), at), state))
         except (OSError, ValueError) as e:
             self._failed(e)
@@ -73,7 +82,7 @@ class Store:
 
     def index(self) -> Iterator[Saved]:
         """Every state that can be read; broken ones are set aside (`.bad`) and said."""
-        if self.folder is None or not os.path.isdir(self.folder):
+        if self.folder is None or not os.path.isdir(self.folder) or not self._is_ours(HANDOVER_S):
             return
         for name in sorted(self._names()):
             path = os.path.join(self.folder, name)
@@ -98,13 +107,49 @@ class Store:
 
     def forget(self, key: str) -> None:
         """Removes the state of `key`."""
-        if self.folder is not None:
+        if self._is_ours():
             _remove(self._path(key))
 
     def discard(self, key: str) -> None:
         """Sets the state of `key` aside: it cannot be used."""
-        if self.folder is not None:
+        if self._is_ours():
             self._set_aside(self._path(key))
+
+    def close(self) -> None:
+        """Leaves the folder to another exporter, as the end of the process does too."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = None
+
+    def _is_ours(self, patience_s: float = 0.0) -> bool:
+        """Whether nobody else uses the folder: two exporters would each go on with the other's states."""
+        end = time.monotonic() + patience_s
+        while self.folder is not None:
+            try:
+                self._claim()
+                return True
+            except OSError as e:
+                if e.errno != errno.EBUSY or time.monotonic() >= end:
+                    self._say(f"{self.folder}: {e.strerror}; nothing is restored from it")
+                    return False
+            time.sleep(0.1)
+        return False
+
+    def _claim(self) -> None:
+        """Locks the folder for this process. Raises OSError if another one has it or there is none."""
+        assert self.folder is not None
+        if self._lock is not None and os.path.samestat(os.fstat(self._lock), os.stat(self.folder)):
+            return
+        self.close()  # the folder was removed and made anew
+        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(folder)
+            raise OSError(errno.EBUSY, SHARED) from None
+        except OSError:
+            log.debug("no locks on the file system of %s", self.folder)
+        self._lock = folder
 
     def _path(self, key: str) -> str:
         assert self.folder is not None
