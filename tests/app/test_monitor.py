@@ -45,6 +45,13 @@ class Watched:
         assert self.monitor.settle()
         self.monitor.tick()
 
+    def heard(self) -> set[str]:
+        """Names of what the file system tells to have changed."""
+        found: set[str] = set()
+        while changed := self.monitor.wait(0.1):
+            found |= changed
+        return {Path(path).name for path in found}
+
     def die(self) -> None:
         """The process is killed: nothing is saved, a new one begins."""
         self.monitor.close()
@@ -74,6 +81,25 @@ def test_a_log_that_appears_later_is_picked_up_and_followed(watched):
     watched.look()
     assert first < watched.run().snapshot(0).step == 1599
     assert watched.run().state == "finished"
+
+
+@pytest.mark.parametrize("begins_as", ["log", "folder"])
+def test_a_log_is_followed_after_a_folder_lay_in_its_place(watched, begins_as):
+    """Docker makes a folder of a log that is to be mounted and does not exist yet."""
+    log = watched.path("train.log")
+    if begins_as == "log":
+        log.write_bytes(SPIKE[:50_000])
+        watched.look()
+        log.rename(watched.path("kept"))
+    log.mkdir()
+    watched.look()
+    log.rmdir()
+    log.write_bytes(SPIKE[:50_000])
+    watched.look()
+    watched.heard()
+    with log.open("ab") as f:
+        f.write(SPIKE[50_000:])
+    assert "train.log" in watched.heard()
 
 
 def test_a_named_log_that_does_not_exist_yet_is_waiting_and_no_error(tmp_path):

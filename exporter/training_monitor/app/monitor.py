@@ -263,14 +263,15 @@ class Monitor:
         found = self.found = merged([s.found for s in self._searches.values() if s.found is not None])
         known = [*found.candidates, *cloud_candidates(self.config, self.env)]
         new = [c for c in known if c.path not in self._readings]
+        folders = set(found.folders) - self._readings.keys()  # not a log in whose place a folder lies at present
+        for folder in self._folders - folders:
+            self._watcher.remove(folder)
         for candidate in new:
             self._add(candidate)
         self._forget({c.path for c in known})
-        for folder in self._folders.difference(found.folders):
-            self._watcher.remove(folder)
-        for folder in found.folders:
+        for folder in folders:
             self._watcher.add(folder, is_folder=True)
-        self._folders = set(found.folders)
+        self._folders = folders
         self._read(c.path for c in new)
         return True
 
