@@ -1,5 +1,6 @@
 """The monitor: files on disk in, runs out, through restarts of either side."""
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -23,7 +24,7 @@ class Watched:
     def __init__(self, folder: Path, *, config: str = "", state: bool = True, clock: FakeClock | None = None) -> None:
         self.folder, self.clock, self.events = folder, clock or FakeClock(), []
         self.config, self.state = parse(config), str(folder / "state") if state else None
-        (folder / "logs").mkdir(exist_ok=True)
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
         self.begin()
 
     def begin(self) -> None:
@@ -109,6 +110,35 @@ def test_a_named_log_that_does_not_exist_yet_is_waiting_and_no_error(tmp_path):
     assert (status.waiting, status.up, status.problem) == (True, False, None)
     assert monitor.view().snapshots[0].state == "waiting"
     monitor.close()
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("is_empty", [False, True], ids=["log", "empty log"])
+@pytest.mark.parametrize("names", [["train.log.1"], ["train.log.2", "train.log.1"]])
+def test_one_look_reads_through_all_generations_of_a_rotated_log(watched, names, is_empty, is_packed):
+    """What comes after a rotation may be silent for hours: nobody looks again because of it."""
+    log, cuts = watched.path("train.log"), [20_000 * n for n in range(1, len(names) + 3)]
+    log.write_bytes(SPIKE[: cuts[0]])
+    watched.look()
+    with log.open("ab") as f:
+        f.write(SPIKE[cuts[0] : cuts[1]])
+    for name, cut, end in zip(names, cuts[1:-1], cuts[2:], strict=True):
+        rotated = watched.path(name)
+        rotated.write_bytes(log.read_bytes())
+        if is_packed:
+            watched.path(f"{name}.gz").write_bytes(gzip.compress(log.read_bytes()))
+            rotated.unlink()
+        log.write_bytes(SPIKE[cut:end])
+    if is_empty:
+        log.write_bytes(b"")
+        cuts.pop()
+    watched.monitor.round({str(log)})
+    assert watched.monitor.settle()
+    expected = Watched(watched.folder / "whole", state=False)
+    expected.path("train.log").write_bytes(SPIKE[: cuts[-1]])
+    expected.look()
+    assert watched.run().order.last == expected.run().order.last
+    expected.monitor.close()
 
 
 def test_two_halves_of_a_slurm_job_are_one_run(watched):

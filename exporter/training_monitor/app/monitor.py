@@ -196,8 +196,7 @@ class Monitor:
                 self._on_event(tracked.run, event)
             if chunk.change == "rotated":
                 self.save()  # the generation before may be deleted soon, and with it what a restart would read again
-            if not chunk.at_end:
-                return True
+            return True  # at its end as well: the next generation of a rotated log may be there already
         tracked.caught_up(feed, now)
         return False
 
