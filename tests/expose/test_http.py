@@ -155,7 +155,7 @@ def test_a_client_that_does_not_take_its_answer_is_cut() -> None:
 
 
 def test_silent_clients_in_every_place_do_not_keep_a_scrape_out() -> None:
-    limits = Limits(connections=4, header_s=FOREVER_S, grace_s=0)
+    limits = Limits(connections=4, header_s=FOREVER_S, grace_s=FOREVER_S)
     with serving(limits) as server:
         silent = [connect(server) for _ in range(20)]
         assert ask(server, "/metrics").status == 200
@@ -164,12 +164,25 @@ def test_silent_clients_in_every_place_do_not_keep_a_scrape_out() -> None:
             sock.close()
 
 
-def test_a_connection_has_its_second_before_a_newer_one_pushes_it_out() -> None:
-    with serving(Limits(connections=1, header_s=FOREVER_S, grace_s=FOREVER_S)) as server, connect(server) as first:
-        wait_until(lambda: len(server._open()) == 1)
-        assert raw(server, b"").startswith(b"HTTP/1.1 503 ")
-        first.sendall(b"GET /-/healthy HTTP/1.1\r\n\r\n")
-        assert everything(first).endswith(b"Healthy.\n")
+@pytest.mark.parametrize("grace_s", [0, FOREVER_S])
+def test_an_answer_under_way_has_its_second_before_a_newer_connection_pushes_it_out(grace_s: float) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Response:
+        asked.set()
+        go_on.wait(20)
+        return text(200, "done")
+
+    with serving(Limits(connections=1, grace_s=grace_s), slow) as server, connect(server) as first:
+        first.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert asked.wait(20)
+        with connect(server) as second:
+            if grace_s:
+                assert everything(second).startswith(b"HTTP/1.1 503 ")
+            else:
+                wait_until(lambda: server._open()[0].sock.getpeername() == second.getsockname())
+        go_on.set()
+        assert everything(first).endswith(b"done") == bool(grace_s)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ every byte, and takes 65 ms to import. http.server is loaded by prometheus_clien
 
 Slow clients cannot use it up: a header has to be there after `header_s`, an answer taken after `answer_s`, both
 counted from the connect; the accepting thread cuts connections that take longer. When every place is taken, the oldest
-connection that has had its second gives way. Files are read again when they change (`web_config`).
+one that has not asked for anything gives way: a scraper asks at once, so that no number of silent clients keeps it out.
+If all have asked, the oldest that has had its second does. Files are read again when they change (`web_config`).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Limits:
     header_s: float = 5.0  # TLS handshake and request header
     answer_s: float = 30.0  # all of it; not less than header_s
     header_bytes: int = 16 * 1024
-    grace_s: float = 1.0  # so long no newer connection pushes one out
+    grace_s: float = 1.0  # so long no newer connection pushes one out that has asked
     stop_s: float = 0.5  # what is being answered at the stop may take so long to end
 
 
@@ -165,11 +166,11 @@ class WebServer:
         opened = self._open()
         if len(opened) < self.limits.connections:
             return True
-        oldest = opened[0]
-        if time.monotonic() - oldest.started < self.limits.grace_s:
+        least = next((connection for connection in opened if not connection.answering), opened[0])
+        if least.answering and time.monotonic() - least.started < self.limits.grace_s:
             return False
-        oldest.cut()
-        self.forget(oldest)
+        least.cut()
+        self.forget(least)
         return True
 
     def forget(self, connection: _Connection) -> None:
