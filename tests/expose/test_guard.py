@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -135,7 +136,30 @@ def test_what_is_remembered_of_passwords_is_bounded(users: Guard, monkeypatch: p
     spy(monkeypatch, matches=False)
     for i in range(1000):
         status(users, basic("alice", str(i)))
-    assert len(users._users._known) <= 100
+    assert len(users._users._wrong) <= 100
+
+
+def test_guessing_neither_holds_up_nor_forgets_who_knows_the_password(
+    users: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert status(users, basic("alice", "open sesame")) == 200
+    guessing, go_on = threading.Event(), threading.Event()
+
+    def slow(password: bytes, hashed: bytes) -> bool:
+        guessing.set()
+        return not go_on.wait(20)
+
+    monkeypatch.setattr(bcrypt, "checkpw", slow)
+    guess = threading.Thread(target=status, args=(users, basic("alice", "guess")))
+    guess.start()
+    assert guessing.wait(20)
+    assert status(users, basic("alice", "open sesame")) == 200
+    assert guess.is_alive()
+    go_on.set()
+    guess.join(20)
+    for i in range(1000):
+        status(users, basic("alice", str(i)))
+    assert status(users, basic("alice", "open sesame")) == 200
 
 
 def test_a_changed_file_is_in_force_at_the_next_request(users: Guard, tmp_path: Path) -> None:

@@ -92,11 +92,15 @@ def _stamp(name: str) -> object:
 
 
 class _Users:
-    """Checks passwords. One bcrypt at a time, and what it said is kept: guessing must not eat the machine."""
+    """Checks passwords. One bcrypt at a time, and what it said is kept: guessing must not eat the machine.
+
+    Right passwords are kept apart and looked up without waiting: guessing must not hold up or forget who scrapes.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._known: dict[bytes, bool] = {}
+        self._right: set[bytes] = set()
+        self._wrong: set[bytes] = set()
 
     def knows(self, users: Mapping[str, str], authorization: str | None) -> bool:
         name, password = _credentials(authorization)
@@ -104,12 +108,18 @@ class _Users:
             return False
         hashed = users.get(name, _NOBODY)
         key = hashlib.sha256(b"\0".join((name.encode(), hashed.encode(), password))).digest()
-        with self._lock:
-            if key not in self._known:
-                if len(self._known) >= _MAX_CACHED:
-                    self._known.clear()
-                self._known[key] = _matches(password, hashed)
-            return self._known[key] and name in users
+        if key not in self._right:
+            with self._lock:
+                self._judge(key, password, hashed)
+        return key in self._right and name in users
+
+    def _judge(self, key: bytes, password: bytes, hashed: str) -> None:
+        if key in self._right or key in self._wrong:
+            return
+        kept = self._right if _matches(password, hashed) else self._wrong
+        if len(kept) >= _MAX_CACHED:
+            kept.clear()
+        kept.add(key)
 
 
 def _matches(password: bytes, hashed: str) -> bool:
