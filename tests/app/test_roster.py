@@ -25,6 +25,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.folder, self.clock, self.config = folder, FakeClock(), Config()
         self.monitors: list[Monitor] = []
+        self.on_event = lambda run, event: None
 
     def write(self, name: str, data: bytes, mode: str = "ab") -> Path:
         path = self.folder / "logs" / name
@@ -42,7 +43,7 @@ class Place:
             self.config,
             state_dir=str(self.folder / "state"),
             clock=self.clock,
-            on_event=lambda run, event: None,
+            on_event=lambda run, event: self.on_event(run, event),
             load=lambda: self.config,
         )
         self.monitors.append(m)
@@ -205,6 +206,25 @@ def test_a_run_that_is_over_and_whose_log_is_gone_is_forgotten(place):
     place.write("train.log", LOG[:30_000])
     place.look(m)
     assert m.roster.runs["train"].run.order.steps_seen < 200
+
+
+def test_a_name_that_a_returned_log_has_again_is_not_given_to_another(place):
+    old = place.write("a/train.log", LOG)
+    (place.folder / "logs/b").mkdir()
+    m = place.begin("a", "b")
+    place.saved(m)
+    m = place.begin("a", "b")
+    old.unlink()
+    place.look(m)
+    place.look(m, 90_000)
+    assert m.roster.runs == {}
+    for folder in ("a", "b"):
+        place.write(f"{folder}/train.log", LOG)
+        place.look(m)
+    assert {t.name: [f.path for f in t.feeds] for t in m.roster.runs.values()} == {
+        "train": [str(old)],
+        "b/train": [str(place.folder / "logs/b/train.log")],
+    }
 
 
 def test_an_empty_log_that_goes_away_leaves_nothing_behind(place):

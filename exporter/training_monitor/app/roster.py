@@ -118,7 +118,7 @@ class Roster:
         key = self._keys.get(path) or self._kin.get(kinship)
         if key is None:
             key = unique(kinship[1], path, self._taken)
-            self._taken.add(key)
+        self._taken.add(key)
         self._kin.setdefault(kinship, key)
         if key in self._saved:
             self.runs[key] = self._restored(self._saved.pop(key), path)
