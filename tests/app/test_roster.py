@@ -43,7 +43,7 @@ class Place:
             self.config,
             state_dir=str(self.folder / "state"),
             clock=self.clock,
-            on_event=lambda run, event: self.on_event(run, event),
+            on_event=self.on_event,
             load=lambda: self.config,
         )
         self.monitors.append(m)
@@ -225,6 +225,20 @@ def test_a_name_that_a_returned_log_has_again_is_not_given_to_another(place):
         "train": [str(old)],
         "b/train": [str(place.folder / "logs/b/train.log")],
     }
+
+
+def test_a_stall_of_which_nothing_was_saved_is_counted_again_before_the_first_answer(place):
+    place.write("train.log", LOG[:100_000])
+    m = place.begin()
+    place.look(m)
+    place.saved(m)
+    m.store.folder = None
+    place.look(m, 3_600)
+    assert m.roster.runs["train"].run.state == "stalled"
+    seen: list[bool] = []
+    place.on_event = lambda run, event: seen.append(place.monitors[-1].ready)
+    place.begin()
+    assert seen == [False]
 
 
 def test_an_empty_log_that_goes_away_leaves_nothing_behind(place):

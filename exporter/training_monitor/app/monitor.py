@@ -124,9 +124,9 @@ class Monitor:
             self._save_if_due()
         for note in self.found.notes if self.found else ():
             log.info(note)
+        self.tick()  # before the first answer: a stall that was not saved would be a counter that falls and climbs back
         self.ready = True
         self.save()
-        self.tick()
 
     def wait(self, timeout_s: float) -> set[str]:
         """Paths that may have changed; empty after `timeout_s` seconds or `stop`."""
