@@ -120,6 +120,20 @@ def test_a_whole_file_system_that_hangs_uses_few_threads(logs, hanging):
     m.close()
 
 
+def test_a_second_source_that_hangs_does_not_hide_the_run(logs, hanging):
+    m = make(logs)
+    m.start()
+    hanging.paths = [str(logs / "local" / "c.err")]
+    (logs / "local" / "c.err").write_bytes(b"warning: nothing yet\n")
+    m.rescan()
+    until(lambda: m._take_searches() or len(hanging.asked) == 1)
+    until(lambda: len(hanging.asked) == 1)
+    assert len(m.roster.runs["c"].feeds) == 2
+    assert shown(m) == {"a", "b", "c"}
+    hanging.answers.set()
+    m.close()
+
+
 def test_what_was_read_while_it_hung_comes_once(logs, hanging):
     m = make(logs)
     m.start()

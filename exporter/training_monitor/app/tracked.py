@@ -22,6 +22,7 @@ class Tracked:
         self.feeds: list[Feed] = []
         self.absent: dict[str, dict[str, Any]] = {}  # saved states of sources that have not been found again
         self.was_restored = False
+        self._was_read = False
         self.is_dirty = False  # changed since the last save
         self._changed_at = 0.0  # unix seconds
         self._skew_s = 0.0  # by which the clock was set forward since the run was heard last
@@ -60,6 +61,7 @@ class Tracked:
         with self.lock:
             is_first = not self.was_read
             feed.is_current = feed.was_read = True
+            self._was_read = self._was_read or all(feed.was_read for feed in self.feeds)
             if is_first and self.was_read and not self.was_restored:
                 self.run.found(now)
                 self._change(now)
@@ -94,7 +96,7 @@ class Tracked:
         """Starts over with a fresh run: all sources are read from their start."""
         with self.lock:
             self.absent.clear()
-            self.was_restored = False
+            self.was_restored = self._was_read = False
             for feed in self.feeds:
                 feed.reset()
             self._use(run)
@@ -118,8 +120,11 @@ class Tracked:
 
     @property
     def was_read(self) -> bool:
-        """All that there was has been read once; before that the run is a torso that nobody should see."""
-        return self.was_restored or all(feed.was_read for feed in self.feeds)
+        """All that there was has been read once; before that the run is a torso that nobody should see.
+
+        A source that joins later, and may hang, does not hide what is known.
+        """
+        return self.was_restored or self._was_read
 
     @property
     def is_whole(self) -> bool:
