@@ -150,6 +150,23 @@ def test_a_part_of_a_run_that_was_away_goes_on_where_it_stopped(place):
     assert {Path(f.path) for f in third.roster.runs["slurm-7"].feeds} == {out, err}
 
 
+def test_a_run_whose_steps_cannot_be_read_is_not_called_stalled_because_its_errors_can(place):
+    out = place.write("slurm-7.out", LOG[:100_000])
+    place.write("slurm-7.err", b"warning: nothing\n")
+    m = place.begin()
+    place.look(m)
+    out.rename(place.folder / "kept")
+    out.mkdir()
+    place.look(m)
+    place.look(m, 7_200)
+    assert m.roster.runs["slurm-7"].run.state == "running"
+    out.rmdir()
+    (place.folder / "kept").rename(out)
+    place.look(m)
+    place.look(m, 7_200)
+    assert m.roster.runs["slurm-7"].run.state == "stalled"
+
+
 def test_a_place_that_cannot_be_used_starts_the_whole_run_over(place, caplog):
     place.write("slurm-7.out", LOG)
     place.write("slurm-7.err", TIME_LIMIT)

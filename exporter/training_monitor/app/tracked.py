@@ -69,9 +69,9 @@ class Tracked:
     # -- time, configuration, state -----------------------------------------------------------------------------------
 
     def tick(self, now: float) -> list[Event]:
-        """Time passes. It stands still for a run whose sources cannot be read at present: nobody knows what it does."""
+        """Time passes. It stands still for a run whose steps cannot be read at present: nobody knows what it does."""
         with self.lock:
-            if not all(feed.is_current for feed in self.feeds) or all(feed.problem for feed in self.feeds):
+            if not all(feed.is_current for feed in self.feeds) or self._is_blind():
                 return []
             judged = self.run.engine.outside  # budget and baseline: the only conditions that time alone can close
             before = judged.copy()
@@ -79,6 +79,11 @@ class Tracked:
             if events or judged != before:
                 self._change(now)
             return events
+
+    def _is_blind(self) -> bool:
+        """No source can be read, or not the one that tells the steps."""
+        blind = [feed.path for feed in self.feeds if feed.problem]
+        return len(blind) == len(self.feeds) or self.run.leader in blind
 
     def clock_jumped(self, seconds: float) -> None:
         """The clock was set, or the machine slept: that is no silence of the run."""
