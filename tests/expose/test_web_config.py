@@ -147,6 +147,8 @@ def test_secrets_are_not_in_the_representation(web: Path) -> None:
         ("rate_limit: {interval: 1s}", ["rate_limit.burst: 0 lets no request through; allowed: 1 and more"]),
         ("rate_limit: {burst: many}", ["rate_limit.burst: expected a whole number, found a text"]),
         ("a: 1\na: 2", ["is no valid YAML in line 2, column 1: 'a' stands twice"]),
+        ("{}: 1", ["is no valid YAML in line 1, column 1: found unhashable key"]),
+        ("? [a]\n: 1", ["is no valid YAML in line 1, column 3: found unhashable key"]),
         ("a: [", ["is no valid YAML in line 1, column 5: expected the node content, but found '<stream end>'"]),
         (
             "basic_auth_users: {1: a, null: b}",

@@ -112,9 +112,11 @@ def _document(path: Path) -> Any:
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
             seen = set()
             for key, _ in node.value:
-                if key.value in seen and isinstance(key.value, str):
+                if not isinstance(key, yaml.ScalarNode):
+                    continue  # a list or mapping as a key: refused below
+                if key.value in seen:
                     raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
-                seen.add(key.value if isinstance(key.value, str) else id(key))
+                seen.add(key.value)
             return super().construct_mapping(node, deep=deep)
 
     return yaml.load(path.read_bytes(), Loader)  # noqa: S506 - a SafeLoader
