@@ -15,6 +15,12 @@ from training_monitor.errors import ConfigError, InputError
 BAD = sorted((Path(__file__).parent / "bad").glob("*.yml"))
 
 
+@pytest.mark.parametrize("text", ["a: 2001-99-99", "a: !!bool x", "a: !!timestamp x", "a: !!int x", "[" * 5000])
+def test_a_value_that_is_not_of_its_tag_is_a_wrong_configuration(text):
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        parse(text)
+
+
 def test_without_a_file_everything_has_a_default():
     assert load(None) == Config()
     assert parse("").default == Config().default

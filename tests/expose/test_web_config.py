@@ -67,6 +67,10 @@ def test_secrets_are_not_in_the_representation(web: Path) -> None:
     assert "KEY" not in repr(load(web))
 
 
+#: Values that are not of their tag, and too deep a nesting: PyYAML raises other errors than its own.
+BAD_VALUES = ("a: 2001-99-99", "a: !!bool x", "a: !!map [1]", "a: !!timestamp x", "[" * 5000)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -149,6 +153,7 @@ def test_secrets_are_not_in_the_representation(web: Path) -> None:
         ("a: 1\na: 2", ["is no valid YAML in line 2, column 1: 'a' stands twice"]),
         ("{}: 1", ["is no valid YAML in line 1, column 1: found unhashable key"]),
         ("? [a]\n: 1", ["is no valid YAML in line 1, column 3: found unhashable key"]),
+        *((text, ["is no valid YAML: it cannot be decoded"]) for text in BAD_VALUES),
         ("a: [", ["is no valid YAML in line 1, column 5: expected the node content, but found '<stream end>'"]),
         (
             "basic_auth_users: {1: a, null: b}",

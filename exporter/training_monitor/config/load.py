@@ -14,6 +14,9 @@ from training_monitor.config.schema import RUN_SCHEMA, SCHEMA, TOP, Checker, hin
 from training_monitor.detect.thresholds import Thresholds
 from training_monitor.errors import ConfigError, InputError
 
+#: What PyYAML raises beside its own errors: for `2001-99-99`, `!!bool x`, `[[[[…`.
+NOT_OF_ITS_TAG = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
+
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
@@ -89,7 +92,7 @@ def parse(text: str, where: str = "config") -> Config:
 
     try:
         document = yaml.safe_load(text)
-    except yaml.YAMLError as e:
+    except (yaml.YAMLError, *NOT_OF_ITS_TAG) as e:
         raise ConfigError([f"{where}: not valid YAML: {' '.join(str(e).split())}"]) from e
     problems: list[str] = []
     config = _read(document if document is not None else {}, problems)
