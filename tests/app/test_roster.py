@@ -183,6 +183,7 @@ def test_a_place_that_cannot_be_used_starts_the_whole_run_over(place, caplog):
     assert (run.event_counts, run.order.steps_seen) == (before, 1600)
     assert run.failure_counts["slurm_time_limit"] == 1
     assert "its saved state cannot be used" in caplog.text
+    assert again.view().own.states_unusable == 1
 
 
 def test_a_format_told_by_content_is_remembered_over_a_restart(place):

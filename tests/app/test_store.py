@@ -45,6 +45,7 @@ def test_a_torn_or_changed_file_is_set_aside_and_never_raises(tmp_path_factory, 
     path.write_bytes(whole[:cut] + data.draw(st.binary(max_size=3)))
     if path.read_bytes() != whole:
         assert list(store.index()) == []
+        assert store.unusable == 1
         assert [p.suffix for p in folder.iterdir()] == [".bad"]
 
 
@@ -75,7 +76,7 @@ def test_of_two_exporters_in_one_folder_the_second_neither_reads_nor_writes_and_
     second.forget("a")
     second.discard("a")
     assert first.load("a") == {"n": 1}
-    assert (second.saves, second.failures) == (1, 1)
+    assert (second.saves, second.failures, second.unusable) == (1, 1, 2)
     assert "another exporter uses this folder" in caplog.text
     first.close()
     assert second.save("a", '{"n": 2}')

@@ -347,6 +347,7 @@ class Monitor:
         own = OwnStatus(
             state_saves=self.store.saves,
             state_save_failures=self.store.failures,
+            states_unusable=self.store.unusable,
             config_reload_ok=self._reload_ok,
             config_reload_time=self._reloaded_at,
             skipped_files=self.found.skipped if self.found else {},

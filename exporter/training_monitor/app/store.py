@@ -49,6 +49,7 @@ class Store:
         self.folder = folder
         self.saves = 0
         self.failures = 0
+        self.unusable = 0  # states, or folders of them, that could not be used
         self.problem: str | None = None
         self._lock: int | None = None  # the open folder, locked
 
@@ -82,16 +83,19 @@ class Store:
 
     def index(self) -> Iterator[Saved]:
         """Every state that can be read; broken ones are set aside (`.bad`) and said."""
-        if self.folder is None or not os.path.isdir(self.folder) or not self._is_ours(HANDOVER_S):
+        if self.folder is None or not os.path.isdir(self.folder):
+            return
+        if not self._is_ours(HANDOVER_S):
+            self.unusable += 1
             return
         for name in sorted(self._names()):
             path = os.path.join(self.folder, name)
             try:
                 saved, _ = _split(_read(path))
             except OSError as e:
-                self._say(f"{path}: cannot be read: {e.strerror or e}; its run is read from the start")
+                self._unused(f"{path}: cannot be read: {e.strerror or e}; its run is read from the start")
             except UNUSABLE as e:
-                self._say(f"{path}: not a state of version {VERSION} ({e}); its run is read from the start")
+                self._unused(f"{path}: not a state of version {VERSION} ({e}); its run is read from the start")
                 self._set_aside(path)
             else:
                 yield saved
@@ -112,6 +116,7 @@ class Store:
 
     def discard(self, key: str) -> None:
         """Sets the state of `key` aside: it cannot be used."""
+        self.unusable += 1
         if self._is_ours():
             self._set_aside(self._path(key))
 
@@ -173,7 +178,7 @@ class Store:
         try:
             return [name for name in os.listdir(self.folder) if name.endswith(ENDING)]
         except OSError as e:
-            self._say(f"{self.folder}: cannot be read: {e.strerror or e}; the logs are read from the start")
+            self._unused(f"{self.folder}: cannot be read: {e.strerror or e}; the logs are read from the start")
             return []
 
     def _set_aside(self, path: str) -> None:
@@ -186,6 +191,10 @@ class Store:
         self.failures += 1
         why = (error.strerror if isinstance(error, OSError) else None) or error
         self._say(f"state cannot be saved in {self.folder}: {why}; after a restart the logs are read again")
+
+    def _unused(self, problem: str) -> None:
+        self.unusable += 1
+        self._say(problem)
 
     def _say(self, problem: str) -> None:
         """Logs a problem once, not at every try."""

@@ -427,6 +427,12 @@ OWN: tuple[Metric[View], ...] = (
         type="counter",
     ),
     Metric(
+        "training_monitor_states_unusable_total",
+        "Saved states that could not be used (torn, foreign, of another version): their logs were read from the start.",
+        lambda v: v.own.states_unusable,
+        type="counter",
+    ),
+    Metric(
         "training_monitor_config_last_reload_successful",
         "1 if the last load of the configuration worked; 0 means that the one before is still in use.",
         lambda v: v.own.config_reload_ok,

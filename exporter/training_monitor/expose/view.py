@@ -18,6 +18,7 @@ class OwnStatus:
     config_reload_time: float | None = None  # when the configuration in use was loaded
     #: Files left unread in watched folders, by reason: fifo, device, socket, symlink_loop, …
     skipped_files: Mapping[str, int] = field(default_factory=dict)
+    states_unusable: int = 0  # saved states that could not be used
 
 
 @dataclass(frozen=True, slots=True)
