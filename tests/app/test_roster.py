@@ -330,6 +330,18 @@ def test_a_wrong_configuration_leaves_the_one_before_in_force(place, caplog):
     assert "exporter.yml: two" in caplog.text
 
 
+def test_a_new_configuration_with_a_wrong_address_is_refused_and_logs_are_found_and_read_as_before(place):
+    place.write("train.log", LOG[:100_000])
+    m = place.begin()
+    place.config = parse("sources: {wandb_runs: [not an address]}")
+    m.reload()
+    place.look(m)
+    assert not m.view().own.config_reload_ok
+    place.write("later.log", LOG[:100_000])
+    place.look(m)
+    assert set(m.roster.runs) == {"later", "train"}
+
+
 def test_paths_of_a_new_configuration_are_followed(place):
     place.write("a/x.log", LOG[:20_000])
     place.write("b/y.log", LOG[:20_000])

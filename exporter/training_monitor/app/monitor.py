@@ -319,6 +319,7 @@ class Monitor:
             return
         try:
             config = self._load()
+            cloud_candidates(config, self.env)
         except MonitorError as e:
             self._reload_ok = False
             for problem in str(e).splitlines():
