@@ -44,6 +44,10 @@ class Exporter:
         self._paths, self._env = [str(path) for path in paths], {**os.environ, **(env or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
     def start(self, *, wait: bool = True) -> None:
         command = [sys.executable, "-m", "training_monitor", "serve", *self._paths, "--state.dir", str(self.state)]
         command += ["--config.file", str(self._config), "--web.listen-address", f"127.0.0.1:{self.port}"]
@@ -68,13 +72,13 @@ class Exporter:
         return status
 
     def get(self, path: str = "/metrics") -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=30) as answer:
             return str(answer.read().decode())
 
     def status(self, path: str) -> int | None:
         """The HTTP status; None if nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=30) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as e:
             e.close()
