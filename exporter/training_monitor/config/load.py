@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from string import Formatter
 from typing import Any
 
 from training_monitor.config import schema
@@ -16,6 +17,8 @@ from training_monitor.errors import ConfigError, InputError
 
 #: What PyYAML raises beside its own errors: for `2001-99-99`, `!!bool x`, `[[[[…`.
 NOT_OF_ITS_TAG = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
+MAX_SIZE = 100_000  # characters and values of the document; the commented example has 4,000
+MAX_BITS = 1000  # of a whole number; a float takes 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ def parse(text: str, where: str = "config") -> Config:
 
     try:
         document = yaml.safe_load(text)
+        _check_size(document)
     except (yaml.YAMLError, *NOT_OF_ITS_TAG) as e:
         raise ConfigError([f"{where}: not valid YAML: {' '.join(str(e).split())}"]) from e
     problems: list[str] = []
@@ -99,6 +103,22 @@ def parse(text: str, where: str = "config") -> Config:
     if problems:
         raise ConfigError([f"{where}: {p}" for p in problems])
     return config
+
+
+def _check_size(document: Any) -> None:
+    """Raises ValueError if a few lines unfold to gigabytes (aliases of aliases), or a number to no float."""
+    size, todo = 0, [document]
+    while todo:
+        value = todo.pop()
+        size += 1 + (len(value) if isinstance(value, str | bytes) else 0)
+        if size > MAX_SIZE:
+            raise ValueError(f"it is longer than {MAX_SIZE} characters, its aliases unfolded")
+        if isinstance(value, int) and value.bit_length() > MAX_BITS:
+            raise ValueError(f"a number has more than {MAX_BITS} bits")
+        if isinstance(value, Mapping):
+            todo += [*value.keys(), *value.values()]
+        elif isinstance(value, list | tuple | set):
+            todo += value
 
 
 def _read(document: Any, problems: list[str]) -> Config:
@@ -111,12 +131,15 @@ def _read(document: Any, problems: list[str]) -> Config:
     values = _sections(document, SCHEMA, "", problems)
     run_values = _sections(document, RUN_SCHEMA, "", problems)
     detectors = document.get("detectors") or {}
+    before = len(problems)
+    thresholds = _thresholds(detectors, "detectors", problems)
+    base = detectors if len(problems) == before else {}
     return Config(
         **values,
         names=_names(document.get("names"), problems),
-        default=RunConfig(thresholds=_thresholds(detectors, "detectors", problems), **run_values),
+        default=RunConfig(thresholds=thresholds, **run_values),
         detectors=detectors,
-        overrides=_overrides(document.get("runs"), detectors, problems),
+        overrides=_overrides(document.get("runs"), base, problems),
     )
 
 
@@ -169,19 +192,30 @@ def _names(given: Any, problems: list[str]) -> tuple[NameRule, ...]:
     for place, entry in _entries(given, "names", {"match", "name"}, problems):
         try:
             pattern, name = re.compile(schema.text(entry.get("match"))), schema.text(entry.get("name"))
-            name.format(**dict.fromkeys(pattern.groupindex, ""))
+            _check_groups(name, pattern)
             rules.append(NameRule(pattern, name))
-        except re.error as e:
+        except (re.error, OverflowError, RecursionError) as e:
             problems.append(f"{place}.match: not a regular expression: {e}")
         except KeyError as e:
             problems.append(f"{place}.name: there is no group {e} in match; write it as (?P<{e.args[0]}>…)")
-        except (IndexError, ValueError) as e:
+        except ValueError as e:
             problems.append(f"{place}: needs match (a regular expression) and name (with its groups as {{group}}): {e}")
     return tuple(rules)
 
 
+def _check_groups(name: str, pattern: re.Pattern[str]) -> None:
+    """Raises KeyError for a group that is not in the pattern, ValueError for anything else but {group}."""
+    for _, group, width, conversion in Formatter().parse(name):
+        if group is None:
+            continue
+        if width or conversion or not group.isidentifier():
+            raise ValueError(f"{{{group}…}} is no name of a group")
+        if group not in pattern.groupindex:
+            raise KeyError(group)
+
+
 def _overrides(
-    given: Any, base: Any, problems: list[str]
+    given: Any, base: Mapping[str, Any], problems: list[str]
 ) -> tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...]:
     found = []
     for place, entry in _entries(given, "runs", {"run", "detectors", *RUN_SCHEMA}, problems):
@@ -193,7 +227,7 @@ def _overrides(
         detectors = entry.get("detectors") or {}
         before = len(problems)
         _thresholds(detectors, f"{place}.detectors", problems)
-        if len(problems) == before and isinstance(base, Mapping):
+        if len(problems) == before:
             _thresholds(_merged(base, detectors), f"{place}.detectors", problems)
         found.append((pattern, values, detectors))
     return tuple(found)

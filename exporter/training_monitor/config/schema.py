@@ -52,14 +52,16 @@ def texts(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+LONGEST_S = 100 * 365 * 86_400  # of a duration
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def duration(value: Any) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", str(value))
-    if isinstance(value, bool) or not match or float(match[1]) <= 0:
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,12})?)\s*([smhd]?)", str(value))
+    seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0
+    if isinstance(value, bool) or not 0 < seconds <= LONGEST_S:
         raise ValueError(f"{value!r} is not a duration such as 30s, 10m, 24h or 7d")
-    return float(match[1]) * _UNITS[match[2] or "s"]
+    return seconds
 
 
 #: section → key → (check, attribute of RunConfig, what it is). These may also stand in each entry of `runs`.
