@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import random
@@ -21,6 +22,7 @@ from training_monitor.app.monitor import Monitor
 from training_monitor.app.store import ENDING
 from training_monitor.clock import FakeClock
 from training_monitor.config import parse
+from training_monitor.expose.site import Site
 
 DATA = Path(__file__).parent.parent / "data" / "nanochat"
 LOG = (DATA / "base_train_spike.log").read_bytes()
@@ -204,6 +206,35 @@ def test_a_state_of_a_foreign_shape_is_not_used(place, tmp_path, truth, key, val
     again = place.begin()
     assert counts(again) == truth
     assert again.roster.runs["train"].run.order.steps_seen == 1600
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        (("run", "failure_counts"), 0),
+        (("run", "shown", "loss"), ["x"]),
+        (("run", "facts", 15), {}),
+        (("run", "order", "last"), "x"),
+        (("feeds", 0, "decoder", "counts", 2), {"a": [1]}),
+    ],
+)
+def test_a_state_with_a_value_of_another_kind_is_not_used(place, tmp_path, truth, where, value, caplog):
+    place.state = tmp_path / "state"
+    place.write(LOG[:120_000])
+    m = place.begin()
+    m.close()
+    (saved,) = m.store.index()
+    state = m.store.load(saved.key)
+    holder = functools.reduce(lambda tree, key: tree[key], where[:-1], state)
+    holder[where[-1]] = value
+    m.store.save(saved.key, json.dumps(state), paths=saved.paths)
+    place.write(LOG[120_000:])
+    again = place.begin()
+    place.look(again)
+    assert Site(again.view).answer("GET", "/metrics", {}).status == 200
+    assert counts(again) == truth
+    assert again.view().sources[0].up
+    assert "read from the start" in caplog.text
 
 
 def test_a_state_that_unpacks_to_gigabytes_is_not_unpacked(place, tmp_path, truth, monkeypatch):

@@ -170,3 +170,6 @@ class Feed:
             is_whole_file = state["format"] in FILES  # told by its content then, which is not at hand now
             self.decoder = self._open(b"\n", state["format"] if is_whole_file else None)
             self.decoder.restore(state["decoder"])
+            counts = self.decoder.counts
+            if not all(isinstance(n, int) for n in (counts.lines, counts.parsed, *counts.errors.values())):
+                raise TypeError(f"counts are no numbers: {counts}")

@@ -26,6 +26,8 @@ class Taker(Protocol):
 
     def took(self, feed: Feed, generation: int, chunk: Chunk | None) -> bool: ...
 
+    def begins_anew(self, feed: Feed, error: Exception) -> bool: ...
+
 
 class Reading:
     """Reads a source, a chunk at a turn, until nothing more is there."""
@@ -46,7 +48,9 @@ class Reading:
     def take(self, found: tuple[int, Chunk | None]) -> bool:
         try:
             return self._taker.took(self.feed, *found)
-        except Exception:
+        except Exception as e:
+            if self._taker.begins_anew(self.feed, e):
+                return True
             log.exception("%s: internal error; it is not read any more", ascii(self.feed.path))
             self.feed.broken = f"{self.feed.path!r}: internal error, see the exporter's log; other logs go on"
             return False

@@ -20,7 +20,7 @@ from training_monitor.app.jobs import Reading, Saving, Searching
 from training_monitor.app.lanes import Lanes
 from training_monitor.app.polled import PolledFeed, cloud_candidates
 from training_monitor.app.roster import Roster
-from training_monitor.app.store import Store
+from training_monitor.app.store import UNUSABLE, Store
 from training_monitor.app.tracked import Tracked
 from training_monitor.clock import Clock, SystemClock
 from training_monitor.config import Config
@@ -200,6 +200,14 @@ class Monitor:
         tracked.caught_up(feed, now)
         return False
 
+    def begins_anew(self, feed: Feed, error: Exception) -> bool:
+        """Whether the run of `feed` is read from the start after this error. Called in the lane's thread."""
+        tracked = self.roster.of(feed)
+        if not self.roster.begin_anew(tracked, error):
+            return False
+        self._read(other.path for other in tracked.feeds.copy() if other is not feed)
+        return True
+
     def tick(self) -> None:
         """Time passes for every run."""
         now, jump = self.clock.now(), self._clock_jump()
@@ -207,7 +215,7 @@ class Monitor:
         for tracked in list(self.roster.runs.values()):
             if jump:
                 tracked.clock_jumped(jump)
-            for event in tracked.tick(now):
+            for event in self._ticked(tracked, now):
                 self._on_event(tracked.run, event)
         self._read(p for p, r in self._readings.items() if isinstance(r.feed, PolledFeed) and r.feed.is_due)
         for into, twin in self.roster.twins():
@@ -219,6 +227,15 @@ class Monitor:
             tracked = self.roster.of(self.roster.feeds[path])
             for event in tracked.writer_gone(failure, now):
                 self._on_event(tracked.run, event)
+
+    def _ticked(self, tracked: Tracked, now: float) -> list[Event]:
+        try:
+            return tracked.tick(now)
+        except UNUSABLE as e:
+            if not self.roster.begin_anew(tracked, e):
+                raise
+            self._read(feed.path for feed in tracked.feeds)
+            return []
 
     def _clock_jump(self) -> float:
         """Seconds by which the wall clock has gone beside the monotonic one since the last tick; 0 if they agree."""

@@ -16,6 +16,7 @@ from training_monitor.clock import Clock
 from training_monitor.config import Config
 from training_monitor.errors import InputError
 from training_monitor.estimate.baseline import Reference
+from training_monitor.expose.render import page_of
 from training_monitor.run import Run, restore
 from training_monitor.tail.discovery import Candidate
 
@@ -59,8 +60,7 @@ class Roster:
             try:
                 feed.restore(saved)
             except UNUSABLE as e:
-                self._discard(tracked.name, e)
-                tracked.reset(self._new_run(tracked.name, tracked.run.source))
+                self.begin_anew(tracked, e)
         self.feeds[path] = feed
         return feed
 
@@ -95,6 +95,14 @@ class Roster:
             self._taken.discard(tracked.name)
             self._kin = {kinship: key for kinship, key in self._kin.items() if key != tracked.name}
             self.store.forget(tracked.name)
+
+    def begin_anew(self, tracked: Tracked, error: Exception) -> bool:
+        """After an error in a run that goes on from a saved state, which may be why: it is read from the start."""
+        if not tracked.was_restored:
+            return False
+        self._discard(tracked.name, error)
+        tracked.reset(self._new_run(tracked.name, tracked.run.source))
+        return True
 
     def forget_saved(self, before: float) -> None:
         """Removes states saved before this time (unix seconds) whose sources are nowhere to be found."""
@@ -138,6 +146,7 @@ class Roster:
             if set(tracked.absent) != set(saved.paths):
                 raise ValueError(f"it stands in {sorted(tracked.absent)}, expected {sorted(saved.paths)}")
             tracked.was_restored = True
+            page_of(tracked.snapshot(self._clock.now()))  # what cannot be shown would make every scrape fail
         except (OSError, *UNUSABLE) as e:
             self._discard(saved.key, e)
             tracked = Tracked(self._new_run(saved.key, path))

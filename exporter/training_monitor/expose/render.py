@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from training_monitor.expose import catalogue
 from training_monitor.expose.metric import Metric
 from training_monitor.expose.view import View
+from training_monitor.records import Snapshot
 
 if TYPE_CHECKING:
     from prometheus_client.process_collector import ProcessCollector
@@ -51,9 +52,8 @@ class Renderer:
         return page.text().encode()
 
     def _write(self, page: _Page, view: View) -> None:
-        runs = _scoped(view.snapshots, ("run",), lambda s: (s.run,))
         sources = _scoped(view.sources, ("source", "run"), lambda s: (s.source, s.run))
-        page.families(catalogue.RUN, runs)
+        page.families(catalogue.RUN, _by_run(view.snapshots))
         page.families(catalogue.SOURCE, sources)
         page.families(catalogue.OWN, [("", view)])
         page.families([catalogue.SCRAPE_DURATION], [("", self._last_duration_s)])
@@ -128,6 +128,17 @@ def _labelled(metric: Metric[Any], scoped: Sequence[tuple[str, Any]]) -> Iterabl
             if text not in seen:
                 seen.add(text)
                 yield f"{head}{text}}} {number(value)}\n"
+
+
+def page_of(snapshot: Snapshot) -> str:
+    """What a scrape shows of one run. Raises what the scrape would."""
+    page = _Page(openmetrics=False, names=())
+    page.families(catalogue.RUN, _by_run([snapshot]))
+    return page.text()
+
+
+def _by_run(snapshots: Iterable[Snapshot]) -> list[tuple[str, Any]]:
+    return _scoped(snapshots, ("run",), lambda s: (s.run,))
 
 
 def _scoped(

@@ -67,4 +67,6 @@ def _pack(record: Facts | Failure | Validation | None) -> list[Any] | None:
 
 
 def _unpack(kind: type[T], row: list[Any] | None) -> T | None:
+    if row is not None and any(isinstance(value, list | dict) for value in row):
+        raise TypeError(f"{kind.__name__} of {row}")
     return None if row is None else kind(*row)
