@@ -11,7 +11,7 @@ from training_monitor.parse.format import Format, Match, Table, fact, starting_f
 from training_monitor.parse.values import fields, first, percent
 from training_monitor.records import Facts, Finish, Pause, Record, Scope, Step, Validation
 
-_ITERATION = rb" *iteration *[ =] *(\d{1,9})/ *(\d{1,9}) \|"
+_ITERATION = rb" *iteration(?: *= *| +)(\d{1,9})/ *(\d{1,9}) \|"
 
 _LOSS = (b"lm loss", b"lm-loss", b"loss")
 _TGS = (b"tokens per gpu per second tgs", b"tokens per gpu per second (tgs)", b"tokens per gpu per second(tgs)")
