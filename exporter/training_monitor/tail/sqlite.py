@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from contextlib import closing
 from typing import Any
 from urllib.parse import quote
@@ -25,6 +26,7 @@ POLL_S = 5.0
 ROWS = 5000  # of one poll; the lock is held for some milliseconds
 BUSY_S = 0.2  # how long to wait for a writer's lock; the next poll tries again
 MAX_RUNS = 10_000  # runs of one database whose ids are remembered
+LONGEST = 16 << 20  # bytes of one value
 MAX_TEXT = 500  # characters of a failure's text
 _MAGIC = b"SQLite format 3\0"
 
@@ -64,7 +66,7 @@ class SqliteSource:
             self.problem = None
             with closing(_open(self.source)) as db:
                 records, is_all = self._new_records(db)
-        except (sqlite3.Error, OSError, ValueError) as error:
+        except (sqlite3.Error, OSError, ValueError, MemoryError) as error:
             self._failed(error)
             return []
         self._looks = looks if is_all else ()
@@ -185,12 +187,12 @@ class SqliteSource:
         elif about.state is not None:
             out.append(Failure(f"run_{about.state}", f"{self.kind} says that the run {WORDS[about.state]}"))
 
-    def _failed(self, error: sqlite3.Error | OSError | ValueError) -> None:
+    def _failed(self, error: sqlite3.Error | OSError | ValueError | MemoryError) -> None:
         """A locked database is no problem yet, only a reason to come again."""
-        text = str(error)
+        text = str(error) or "it is damaged: it asks for more memory than there is"
         reason = "locked" if "locked" in text else "unreadable"
         self._errors[reason] = self._errors.get(reason, 0) + 1
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, sqlite3.Error | MemoryError):
             self.problem = f"{shown(self.source)}: {text}; tried again in {self._poll_s:g} s"
         else:
             self.problem = explain(self.source, error)
@@ -209,5 +211,7 @@ def _open(path: str) -> sqlite3.Connection:
     # Without its log nobody writes to a WAL database; opened plainly, the log would be made anew beside it.
     mode = "immutable=1" if is_wal and not os.path.exists(f"{path}-wal") else "mode=ro"
     db = sqlite3.connect(f"file:{quote(os.path.abspath(path))}?{mode}", uri=True, timeout=BUSY_S, isolation_level=None)
+    if sys.version_info >= (3, 11):  # before, a damaged length may ask for a gigabyte
+        db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
     db.execute("PRAGMA query_only = 1")
     return db
