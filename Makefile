@@ -1,8 +1,11 @@
 # `make demo` and `make test` do all their set-up themselves, in .venv and .cache; nothing else on the machine changes.
 PYTHON ?= python3
 BIN := .venv/bin
+KILLS ?= 200
+FUZZ_SECONDS ?= 20
 
-.PHONY: bench bench-detection bench-estimates demo docs stack test check lint types contracts wheel bench clean help
+.PHONY: bench bench-detection bench-estimates bench-patterns bench-service demo docs fuzz soak stack test check lint \
+	types contracts wheel clean help
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -41,6 +44,9 @@ wheel: .venv/dev ## build the wheel and start it with run-time dependencies only
 .venv/dev: pyproject.toml
 	@tools/venv $(PYTHON) .venv && $(BIN)/pip install -q -e '.[dev]' && touch .venv/run $@
 
+.venv/fuzz: .venv/dev
+	@$(BIN)/pip install -q -e '.[fuzz]' && touch $@
+
 .cache/servers/ready: tools/servers stack/fetch
 	@tools/servers && touch $@
 
@@ -48,11 +54,23 @@ bench: .venv/dev .cache/servers/ready ## speed beside mtail, and from a line in 
 	@$(BIN)/python tests/bench/throughput.py
 	@$(BIN)/python tests/bench/page_latency.py
 
+bench-service: .venv/dev .cache/servers/ready ## latency, memory and CPU of the running exporter; ten minutes
+	@$(BIN)/python tests/bench/service.py
+
+bench-patterns: .venv/dev ## the longest time that a hostile line can take, for each format
+	@$(BIN)/python tests/bench/patterns.py
+
 bench-detection: .venv/dev ## recall and false alarms on shipped data, and on ../shared/detection where it is
 	@$(BIN)/python tests/bench/detection.py
 
 bench-estimates: .venv/dev ## error of ETA and final loss
 	@$(BIN)/python tests/bench/estimates.py
+
+soak: .venv/dev ## the long version of tests/reliability: 200 kills, 200 sequences of troubles; ten minutes
+	@KILLS=$(KILLS) TROUBLES=$(KILLS) STORM=$(KILLS) $(BIN)/python -m pytest -s tests/reliability
+
+fuzz: .venv/fuzz ## coverage-guided fuzzing of all that is read: make fuzz FUZZ_SECONDS=20 FUZZ_TARGETS="csv http"
+	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 clean: ## remove what the other targets made
 	rm -rf .venv .cache dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
