@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from training_monitor.app.monitor import Monitor
+from training_monitor.app.offline import read_run
 from training_monitor.clock import FakeClock
 from training_monitor.config import parse
 from training_monitor.run import state_of
@@ -101,6 +102,28 @@ def test_a_log_is_followed_after_a_folder_lay_in_its_place(watched, begins_as):
     with log.open("ab") as f:
         f.write(SPIKE[50_000:])
     assert "train.log" in watched.heard()
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bytes], ids=["gzip", "plain"])
+@pytest.mark.parametrize("last", [SPIKE[150_000:], b""], ids=["the log goes on", "the log is empty yet"])
+def test_all_generations_since_the_last_look_are_read_at_once_though_nothing_is_written_any_more(watched, pack, last):
+    log = watched.path("train.log")
+    log.write_bytes(SPIKE[:60_000])
+    watched.look()
+    watched.monitor.save()
+    assert watched.monitor.settle()
+    ending = ".gz" if pack is gzip.compress else ""
+    watched.path(f"train.log.3{ending}").write_bytes(pack(SPIKE[:60_000]))
+    watched.path(f"train.log.2{ending}").write_bytes(pack(SPIKE[60_000:100_000]))
+    watched.path(f"train.log.1{ending}").write_bytes(pack(SPIKE[100_000:150_000]))
+    log.unlink()
+    log.write_bytes(last)
+    watched.die()
+    watched.monitor.round({str(log)})
+    assert watched.monitor.settle()
+    whole = watched.path("whole.txt")
+    whole.write_bytes(SPIKE[:150_000] + last)
+    assert watched.run().order.steps_seen == read_run(str(whole), watched.config).order.steps_seen
 
 
 def test_a_named_log_that_does_not_exist_yet_is_waiting_and_no_error(tmp_path):

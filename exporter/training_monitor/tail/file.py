@@ -202,6 +202,7 @@ class FileTail:
         at_end = len(data) < limit
         if self._first or part.is_packed:  # what the file at the path looks like now tells nothing about these bytes
             place.mtime, place.size = part.mtime, place.offset
+            at_end = at_end and (bool(self._first) or now is None or now.st_size == 0)
         elif self._is_newest and now is not None:
             place.mtime, place.size = now.st_mtime, now.st_size
             if place.offset >= now.st_size:
