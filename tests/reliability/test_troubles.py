@@ -6,19 +6,20 @@
 from __future__ import annotations
 
 import ctypes
+import gzip
 import os
 import random
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import training_monitor.tail.generations  # noqa: F401  here: nobody may not read Python's own files everywhere
 from training_monitor.app.monitor import Monitor
-from training_monitor.app.store import ENDING
 from training_monitor.clock import FakeClock
 from training_monitor.config import parse
 
@@ -80,15 +81,34 @@ class World:
         self.monitor.view()
 
     def is_killed(self) -> None:
-        """Not where nothing was saved and the first lines stand in a generation that nobody would look for."""
-        if not self.rotations or any((self.disk / "state").glob(f"*{ENDING}")):
+        """Not where the first lines were rotated away before a place in them was saved: nobody looks for them."""
+        if not self.rotations or self._saved_offset() > 0:
             self.monitor.close()
             self._begin()
 
+    def _saved_offset(self) -> int:
+        store = self.monitor.store
+        return max((store.load(saved.key)["feeds"][0]["tail"]["offset"] for saved in store.index()), default=0)
+
     def is_rotated(self) -> None:
+        self._rename("")
+
+    def is_packed(self) -> None:
+        self._rename(".gz")
+
+    def _rename(self, ending: str) -> None:
+        """Not before the first byte was read: an empty file cannot be told from another one after a kill."""
+        if self.monitor.roster.feeds[str(self.path)].tail.state()["offset"] == 0:
+            return
         for n in range(self.rotations, 0, -1):
-            self.path.with_name(f"train.log.{n}").rename(self.path.with_name(f"train.log.{n + 1}"))
-        self.path.rename(self.path.with_name("train.log.1"))
+            for end in ("", ".gz"):
+                with suppress(FileNotFoundError):
+                    self.path.with_name(f"train.log.{n}{end}").rename(self.path.with_name(f"train.log.{n + 1}{end}"))
+        first = self.path.with_name("train.log.1")
+        self.path.rename(first)
+        if ending:
+            first.with_name("train.log.1.gz").write_bytes(gzip.compress(first.read_bytes()))
+            first.unlink()
         self.rotations += 1
         self.path.touch()
 
@@ -117,7 +137,7 @@ class World:
 
 
 TROUBLES = (
-    *("is_killed", "is_rotated", "disk_is_full", "disk_is_empty", "state_is_removed"),
+    *("is_killed", "is_rotated", "is_packed", "disk_is_full", "disk_is_empty", "state_is_removed"),
     *("permission_is_lost", "clock_is_set"),
 )
 
