@@ -13,7 +13,7 @@ from training_monitor.app.monitor import Monitor
 from training_monitor.app.offline import read_run
 from training_monitor.clock import FakeClock
 from training_monitor.config import parse
-from training_monitor.run import state_of
+from training_monitor.run import Run, state_of
 
 DATA = Path(__file__).parent.parent / "data" / "nanochat"
 SPIKE = (DATA / "base_train_spike.log").read_bytes()
@@ -124,6 +124,22 @@ def test_all_generations_since_the_last_look_are_read_at_once_though_nothing_is_
     whole = watched.path("whole.txt")
     whole.write_bytes(SPIKE[:150_000] + last)
     assert watched.run().order.steps_seen == read_run(str(whole), watched.config).order.steps_seen
+
+
+def test_a_run_that_says_nothing_is_asked_every_five_seconds_and_at_once_when_it_speaks(watched, monkeypatch):
+    watched.path("train.log").write_bytes(SPIKE[:60_000])
+    watched.look()
+    asked: list[float] = []
+    tick = Run.tick
+    monkeypatch.setattr(Run, "tick", lambda self, now: asked.append(now) or tick(self, now))
+    for _ in range(20):
+        watched.clock.advance(1)
+        watched.monitor.tick()
+    assert len(asked) == 4
+    with watched.path("train.log").open("ab") as file:
+        file.write(SPIKE[60_000:61_000])
+    watched.look()
+    assert len(asked) == 5
 
 
 def test_a_named_log_that_does_not_exist_yet_is_waiting_and_no_error(tmp_path):

@@ -12,6 +12,8 @@ from training_monitor.records import Chunk, Event, Failure, Snapshot
 from training_monitor.run import Run, restore, state_of
 from training_monitor.run.run import REFIT_S
 
+QUIET_S = 5.0  # so often a run that says nothing is asked whether that is a stall: five minutes is the shortest
+
 
 class Tracked:
     """One run. Its lock is held for one chunk or one look at a time, never while a file is touched."""
@@ -25,6 +27,7 @@ class Tracked:
         self._was_read = False
         self.is_dirty = False  # changed since the last save
         self._changed_at = 0.0  # unix seconds
+        self._quiet_since: float | None = None  # unix seconds: last look at the time, nothing has come since
         self._skew_s = 0.0  # by which the clock was set forward since the run was heard last
         self._snapshot: tuple[Snapshot, float] | None = None  # and when it was made; None: out of date
 
@@ -70,6 +73,8 @@ class Tracked:
 
     def tick(self, now: float) -> list[Event]:
         """Time passes. It stands still for a run whose steps cannot be read at present: nobody knows what it does."""
+        if self._quiet_since is not None and 0 <= now - self._quiet_since < QUIET_S:
+            return []
         with self.lock:
             if not all(feed.is_current for feed in self.feeds) or self._is_blind():
                 return []
@@ -78,6 +83,8 @@ class Tracked:
             events = self.run.tick(now - self._skew_s)
             if events or judged != before:
                 self._change(now)
+            else:
+                self._quiet_since = now
             return events
 
     def _is_blind(self) -> bool:
@@ -88,6 +95,7 @@ class Tracked:
     def clock_jumped(self, seconds: float) -> None:
         """The clock was set, or the machine slept: that is no silence of the run."""
         with self.lock:
+            self._quiet_since = None
             self._skew_s += seconds
 
     def renew(self, new: Callable[[], Run]) -> None:
@@ -107,12 +115,12 @@ class Tracked:
             self._use(run)
 
     def _use(self, run: Run) -> None:
-        self.run, self.is_dirty, self._snapshot = run, True, None
+        self.run, self.is_dirty, self._snapshot, self._quiet_since = run, True, None, None
         for feed in self.feeds:
             feed.run = run
 
     def _change(self, now: float) -> None:
-        self.is_dirty, self._snapshot, self._changed_at = True, None, now
+        self.is_dirty, self._snapshot, self._changed_at, self._quiet_since = True, None, now, None
 
     def dumped(self) -> str:
         """The state of the run and the places in its sources, of one moment, as JSON."""
