@@ -132,6 +132,34 @@ def test_a_saved_name_stays_with_its_file_when_another_claims_it_first(place):
     assert again.roster.runs["train"].run.order.steps_seen < 200 < again.roster.runs["a/train"].run.order.steps_seen
 
 
+def test_a_rule_for_names_made_since_the_last_save_renames_the_run_and_forgets_nothing(place):
+    for name in ("a/train.log", "b/train.log", "other.log"):
+        place.write(name, LOG[:100_000])
+    m = place.begin()
+    place.saved(m)
+    before = known(m, "a/train")
+    m.close()
+    place.config = parse(r"names: [{match: '/(?P<folder>\w)/train.log$', name: 'gpt-{folder}'}]")
+    for _ in range(2):
+        again = place.begin()
+        assert set(again.roster.runs) == {"gpt-a", "gpt-b", "other"}
+        assert known(again, "gpt-a") == before
+        assert all(t.was_restored for t in again.roster.runs.values())
+        assert len(list((place.folder / "state").iterdir())) == 3
+        again.close()
+
+
+def test_a_rule_that_gives_two_runs_one_name_tells_them_apart_as_before(place):
+    place.config = parse("names: [{match: train.log$, name: gpt}]")
+    for name in ("a/train.log", "b/train.log"):
+        place.write(name, LOG[:100_000])
+    for _ in range(3):
+        m = place.begin()
+        place.saved(m)
+        assert set(m.roster.runs) == {"gpt", "b/gpt"}
+        m.close()
+
+
 def test_a_part_of_a_run_that_was_away_goes_on_where_it_stopped(place):
     out = place.write("slurm-7.out", LOG[:60_000])
     err = place.write("slurm-7.err", TIME_LIMIT)

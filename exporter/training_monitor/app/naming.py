@@ -26,9 +26,8 @@ class Names:
         """
         is_file = not path.startswith("wandb:")
         path = os.path.abspath(path) if is_file else path
-        for rule in self._rules:
-            if m := rule.match.search(path):
-                return rule.name.format(**{k: v or "" for k, v in m.groupdict().items()})
+        if (name := self.by_rule(path)) is not None:
+            return name
         if not is_file:
             return re.split(r"[?#]", path)[0].rstrip("/").rpartition("/")[2]
         if m := _WANDB.search(path):
@@ -36,6 +35,13 @@ class Names:
         root = next((folder for folder in _parents(path) if folder in self._folders), os.path.dirname(path))
         inside = os.path.relpath(path, root)
         return _SUFFIX.sub("", inside) or inside
+
+    def by_rule(self, path: str) -> str | None:
+        """The name that the configuration gives to this absolute path or address, if it gives one."""
+        for rule in self._rules:
+            if m := rule.match.search(path):
+                return rule.name.format(**{k: v or "" for k, v in m.groupdict().items()})
+        return None
 
 
 def run_name(path: str, watched: Sequence[str], rules: Sequence[NameRule] = ()) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -41,12 +42,15 @@ class Roster:
 
     def recall(self) -> None:
         """Takes note of what was saved. A state is used when a source of it is found."""
-        for saved in self.store.index():
-            self._saved[saved.key] = saved
-            self._taken.add(saved.key)
+        found = list(self.store.index())
+        self._taken = {saved.key for saved in found}
+        for saved in found:
+            key = self._renamed(saved)
+            self._saved[key] = saved
+            self._taken.add(key)
             for path in saved.paths:
-                self._keys[path] = saved.key
-                self._kin.setdefault(self._kinship(path), saved.key)
+                self._keys[path] = key
+                self._kin.setdefault(self._kinship(path), key)
 
     def add(self, candidate: Candidate) -> Feed:
         """Begins to follow a source, where its saved state stopped or from its start."""
@@ -104,14 +108,22 @@ class Roster:
         tracked.reset(self._new_run(tracked.name, tracked.run.source))
         return True
 
+    def _renamed(self, saved: Saved) -> str:
+        """The key of a saved run from now on: another than before if a rule of the configuration says so by now."""
+        names = {name for path in saved.paths if (name := self._names.by_rule(path)) is not None}
+        name = names.pop() if len(names) == 1 else saved.key
+        is_told_apart = saved.key.endswith(f"/{name}")
+        return saved.key if is_told_apart or name in self._taken else name
+
     def forget_saved(self, before: float) -> None:
         """Removes states saved before this time (unix seconds) whose sources are nowhere to be found."""
         for key in [key for key, saved in self._saved.items() if saved.at < before]:
-            for path in self._saved.pop(key).paths:
+            saved = self._saved.pop(key)
+            for path in saved.paths:
                 self._keys.pop(path, None)
             self._taken.discard(key)
             self._kin = {kinship: other for kinship, other in self._kin.items() if other != key}
-            self.store.forget(key)
+            self.store.forget(saved.key)
 
     def reconfigure(self, config: Config, watched: Sequence[str]) -> None:
         """Gives every run its thresholds, prices and goals anew; format, names and paths hold for new sources."""
@@ -129,7 +141,7 @@ class Roster:
         self._taken.add(key)
         self._kin.setdefault(kinship, key)
         if key in self._saved:
-            self.runs[key] = self._restored(self._saved.pop(key), path)
+            self.runs[key] = self._restored(key, self._saved.pop(key), path)
         elif key not in self.runs:
             self.runs[key] = Tracked(self._new_run(key, path))
         return self.runs[key]
@@ -137,8 +149,8 @@ class Roster:
     def _kinship(self, path: str) -> tuple[str, str]:
         return os.path.dirname(path), self._names.of(path)
 
-    def _restored(self, saved: Saved, path: str) -> Tracked:
-        tracked = Tracked(self._new_run(saved.key, saved.paths[0] if saved.paths else path))
+    def _restored(self, key: str, saved: Saved, path: str) -> Tracked:
+        tracked = Tracked(self._new_run(key, saved.paths[0] if saved.paths else path))
         try:
             state = self.store.load(saved.key)
             restore(tracked.run, state["run"])
@@ -147,9 +159,11 @@ class Roster:
                 raise ValueError(f"it stands in {sorted(tracked.absent)}, expected {sorted(saved.paths)}")
             tracked.was_restored = True
             page_of(tracked.snapshot(self._clock.now()))  # what cannot be shown would make every scrape fail
+            if key != saved.key and self.store.save(key, json.dumps(state), paths=saved.paths, at=saved.at):
+                self.store.forget(saved.key)
         except (OSError, *UNUSABLE) as e:
             self._discard(saved.key, e)
-            tracked = Tracked(self._new_run(saved.key, path))
+            tracked = Tracked(self._new_run(key, path))
         return tracked
 
     def _discard(self, key: str, error: Exception) -> None:
