@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import stat
 
 import pytest
 from hypothesis import given, settings
@@ -47,6 +48,31 @@ def test_a_torn_or_changed_file_is_set_aside_and_never_raises(tmp_path_factory, 
         assert list(store.index()) == []
         assert store.unusable == 1
         assert [p.suffix for p in folder.iterdir()] == [".bad"]
+
+
+def test_a_state_is_on_the_disk_before_it_gets_its_name_and_the_name_after_it(tmp_path, monkeypatch):
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(fd):
+        done.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "content")
+        fsync(fd)
+
+    def renamed(old, new):
+        done.append("name")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    store = Store(str(tmp_path / "state"))
+    store.save("a", "{}")
+    store.sync()
+    assert done == ["content", "name", "folder"]
+
+
+def test_nobody_else_may_look_into_the_folder(tmp_path):
+    Store(str(tmp_path / "state")).save("a", "{}")
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
 
 
 def test_files_of_others_are_left_alone(tmp_path):

@@ -532,6 +532,13 @@ def test_a_damaged_archive_is_read_up_to_the_damage(log: Path) -> None:
     assert len(got) > 1000
 
 
+def test_no_more_is_taken_out_of_an_archive_than_a_log_is_long(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training_monitor.tail.part.MAX_UNPACKED", 1000)
+    packed = Path(f"{log}.gz")
+    packed.write_bytes(gzip.compress(b"a" * 1_000_000))
+    assert len(text(FileTail(packed))) == 1000
+
+
 def test_an_archive_that_is_none_is_refused(log: Path) -> None:
     log.write_bytes(lines("a", 0, 3))
     tail = FileTail(log)
