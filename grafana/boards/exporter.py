@@ -176,7 +176,8 @@ def itself() -> tuple[Json, ...]:
         ),
         table(
             "Exporters",
-            "Versions, time since the start, and files in watched folders that were left alone.",
+            "Versions, time since the start, files in watched folders that were left alone, and saved states that could not "
+            "be used. Healthy: none of the last.",
             [
                 query(
                     f"max by (instance, version, python_version) (training_monitor_build_info{{{JOB}}})",
@@ -185,10 +186,11 @@ def itself() -> tuple[Json, ...]:
                 ),
                 query(f"time() - max by (instance) (process_start_time_seconds{{{JOB}}})", table=True, ref="age"),
                 query(f"sum by (instance) (training_monitor_skipped_files{{{JOB}}})", table=True, ref="skipped"),
+                query(f"max by (instance) (training_monitor_states_unusable_total{{{JOB}}})", table=True, ref="lost"),
             ],
             w=8,
             h=8,
-            columns=("instance", "version", "python_version", "Value #age", "Value #skipped"),
+            columns=("instance", "version", "python_version", "Value #age", "Value #skipped", "Value #lost"),
             hidden=("Time", "Value #build"),
             empty=DOWN,
             overrides=[
@@ -197,6 +199,7 @@ def itself() -> tuple[Json, ...]:
                 override("python_version", displayName="Python"),
                 override("Value #age", displayName="Up for", unit="s", decimals=1),
                 override("Value #skipped", displayName="Files skipped", unit="none", noValue="0"),
+                override("Value #lost", displayName="States unusable", unit="none", noValue="0"),
             ],
         ),
     )

@@ -167,7 +167,8 @@ def state_file(data: bytes) -> None:
 
 def state_files() -> Sequence[bytes]:
     place = folder() / "seed"
-    Store(str(place)).save("train", json.dumps(state()), paths=[log()])
+    with closing(Store(str(place))) as store:
+        store.save("train", json.dumps(state()), paths=[log()])
     return [path.read_bytes() for path in place.iterdir()]
 
 
@@ -177,7 +178,8 @@ def state_values(data: bytes) -> None:
     for at in range(0, min(len(data) - 2, 24), 3):
         exchange(changed, int.from_bytes(data[at : at + 2], "big"), STRANGE[data[at + 2] % len(STRANGE)])
     place = folder() / "values"
-    Store(str(place)).save("train", json.dumps(changed), paths=[log()])
+    with closing(Store(str(place))) as store:
+        store.save("train", json.dumps(changed), paths=[log()])
     _go_on(place)
 
 

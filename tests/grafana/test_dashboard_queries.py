@@ -113,6 +113,7 @@ COUNTED = {
     "training_monitor_source_rotations_total": "rare: since the start",
     "training_monitor_source_replacements_total": "rare: since the start",
     "training_monitor_source_lost_bytes_total": "rare: since the start",
+    "training_monitor_states_unusable_total": "counted before the first scrape: its rate is always 0",
 }
 RATES = {"rate", "irate", "increase"}
 
