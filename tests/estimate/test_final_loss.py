@@ -117,7 +117,8 @@ def test_a_constant_rate_may_stay_or_fall() -> None:
 
     found = futures(np.arange(100.0), np.ones(100), 400)
     assert sum(f.weight for f in found) == pytest.approx(1)
-    assert {f.end for f in found} == {1.0, 0.1, 0.02}
+    assert max(f.end for f in found) == 1.0
+    assert min(f.end for f in found) < 0.02
 
 
 numbers = st.one_of(st.floats(), st.floats(0.1, 10), st.none())

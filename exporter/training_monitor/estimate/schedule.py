@@ -1,8 +1,10 @@
-"""Where the learning rate will end: the schedule is inferred from what the log showed of it so far."""
+"""How the learning rate will go on: the schedule is inferred from what the log showed of it so far."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+
+from training_monitor.estimate.noise import END
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,54 +15,71 @@ class Future(NamedTuple):
     """One way in which the schedule may go on."""
 
     weight: float  # probability
-    end: float  # learning rate at the last step over the highest one, 0 to 1
+    end: float  # learning rate over its peak in the last `END` of the run, 0 to 1
     area: float  # area under the relative learning rate from now to the last step, in steps
 
 
 #: A learning rate below this part of its peak has begun to decay.
 DECAYED = 0.99
-#: Decays that have not begun begin in this part of the run (nanochat 0.35 to 0.8, modded-nanogpt 0.7, WSD 0.8 to 0.9).
-DECAY_BEGINS = (0.5, 0.95)
-#: Probabilities before anything is seen: constant to the end, steps down to a tenth, warm-down to nothing.
-CONSTANT, STEPS, WARM_DOWN = 0.25, 0.15, 0.6
+#: Probabilities at the start of a run: constant to the end, steps down, a linear warm-down to nothing.
+CONSTANT, STEPS, WARM_DOWN = 0.2, 0.15, 0.65
+#: Where a decay begins, as part of the run: nanochat 0.35 to 0.8, modded-nanogpt 0.4 to 0.7, WSD 0.8 to 0.95.
+BEGINS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+STEP_BEGINS, STEP = (0.5, 0.6, 0.7, 0.8, 0.9), 0.1
+NEXT_STEP = 0.32  # DeepSeek steps to 0.316 of the peak and again to 0.1
+FLAT = 1e-3  # relative range of a learning rate that does not move
+POINTS_AHEAD = 101
 
 
 def futures(center: NDArray[np.float64], relative: NDArray[np.float64], total: int) -> list[Future]:
     """How the schedule may go on, from steps `center` (n,) and learning rates over their highest one `relative` (n,).
 
-    A decay that is under way is extrapolated by the one of cosine, line and step that fits it best. A rate that
-    is still constant may stay so or fall: that is the part of the final loss which nobody can know.
+    A decay that is under way is extrapolated by the one of cosine and line that fits it best. A rate that is still
+    constant may stay so or fall, and one that has stepped down may do so again: nobody can know.
     """
-    now = float(center[-1])
-    left = total - now
-    if relative[-1] > DECAYED:
-        low, high = DECAY_BEGINS
-        still = min(1.0, max(0.05, (high - now / total) / (high - low)))
-        weights = (CONSTANT, STEPS * still, WARM_DOWN * still)
-        shapes = ((1.0, 1.0), (0.1, 0.7), (0.02, 0.6))
-        return [Future(w / sum(weights), end, left * mean) for w, (end, mean) in zip(weights, shapes, strict=True)]
-    return _decaying(center, relative, total)
+    import numpy as np
+
+    now, value = float(center[-1]), float(relative[-1])
+    ahead = np.linspace(now, total, POINTS_AHEAD)
+    part = ahead / total
+    tail = relative[-max(4, len(relative) // 20) :]
+    if value > DECAYED:
+        paths = [(CONSTANT, np.ones_like(part))]
+        paths += [(STEPS / len(STEP_BEGINS), np.where(part < b, 1.0, STEP)) for b in STEP_BEGINS if b > part[0]]
+        paths += [(WARM_DOWN / len(BEGINS), np.minimum(1.0, (1 - part) / (1 - b))) for b in BEGINS if b > part[0]]
+    elif len(relative) > len(tail) and np.ptp(tail) < FLAT * value:
+        again = np.where(part < (1 + part[0]) / 2, value, NEXT_STEP * value)
+        paths = [(0.5, np.full_like(part, value)), (0.5, again)]
+    else:
+        paths = [(1.0, _decaying(center, relative, total, ahead))]
+    weights = sum(weight for weight, _ in paths)
+    return [_future(weight / weights, path, ahead) for weight, path in paths]
 
 
-def _decaying(center: NDArray[np.float64], relative: NDArray[np.float64], total: int) -> list[Future]:
+def _future(weight: float, path: NDArray[np.float64], ahead: NDArray[np.float64]) -> Future:
+    import numpy as np
+
+    end = float(np.interp(ahead[-1] * (1 - END / 2), ahead, path))
+    return Future(weight, end, float((path[1:] + path[:-1]).sum() / 2 * (ahead[1] - ahead[0])))
+
+
+def _decaying(
+    center: NDArray[np.float64], relative: NDArray[np.float64], total: int, ahead: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The rest of a decay that is under way."""
     import numpy as np
 
     top = np.flatnonzero(relative >= 0.995)
-    first = int(top[0]) if len(top) else 0
-    last = int(top[-1]) if len(top) else 0
+    first, last = (int(top[0]), int(top[-1])) if len(top) else (0, 0)
     t, y = center[max(0, last - 1) :], relative[max(0, last - 1) :]
-    now, value, left = float(center[-1]), float(relative[-1]), float(total - center[-1])
     if len(t) < 4:
-        return [Future(1.0, 0.5 * value, 0.75 * value * left)]
-    ahead = np.linspace(now, total, 20)
-    shapes = [_cosine(t, y, start, total, ahead) for start in (0.0, float(center[first]))]
+        path: NDArray[np.float64] = relative[-1] * (total - ahead) / (total - ahead[0])
+        return path
     recent = slice(-max(3, len(t) // 2), None)
-    shapes.append(_fitted(np.c_[np.ones_like(t), t][recent], y[recent], np.c_[np.ones_like(ahead), ahead]))
-    misfit, path = min(shapes, key=lambda shape: shape[0])
-    if np.std(y[-max(3, len(y) // 4) :]) + 1e-4 < misfit:  # a stair: there may be another one
-        return [Future(0.6, min(0.1, value), 0.8 * value * left), Future(0.4, value, value * left)]
-    path = np.clip(path, 0.0, 1.0)
-    return [Future(1.0, float(path[-1]), float((path[1:] + path[:-1]).sum() / 2 * (ahead[1] - ahead[0])))]
+    line = _fitted(np.c_[np.ones_like(t), t][recent], y[recent], np.c_[np.ones_like(ahead), ahead])
+    shapes = [line, *(_cosine(t, y, start, total, ahead) for start in (0.0, float(center[first])))]
+    _, path = min(shapes, key=lambda shape: shape[0])
+    return np.clip(path, 0.0, 1.0)
 
 
 def _cosine(
