@@ -22,14 +22,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Priors, relative to the present loss. K: warm-downs of nanochat and modded-nanogpt win 2 to 4 %.
-PRIOR_MEAN, PRIOR_SD = (0.6, 0.25, 0.037), (0.3, 0.2, 0.012)  # L0, A (at the end of the run), K
+PRIOR_MEAN, PRIOR_SD = (0.75, 0.15, 0.036), (0.2, 0.25, 0.01)  # L0, A (at the end of the run), K
 EXPONENTS = (0.15, 0.24, 0.36, 0.52, 0.75, 1.1, 1.6)
-EXPONENT_AREA, EXPONENT_STEPS, EXPONENT_LOG_SD = 0.4, 0.6, 0.3
+EXPONENT_AREA, EXPONENT_STEPS, EXPONENT_LOG_SD = 0.4, 0.7, 0.2
 LR_RULES = 0.55  # probability of the law with the learning rate, once it has moved
 MEMORY = 100.0  # steps: their momentum 0.99
 RECENT = 0.3  # rows before this part of the present step are left out: early training follows another law
-MISFITS = ((0.001, 1.0), (0.003, 0.5), (0.009, 0.25))  # sizes with their probabilities
-MISFIT_LENGTH, TRUST, DOUBT = 1.4, 0.4, 0.05
+MISFITS = ((0.0015, 1.0), (0.006, 0.5), (0.024, 0.25))  # sizes with their probabilities
+MISFIT_LENGTH = 1.4  # in log steps
+TRUST = 0.45
+CHANGE, FLOOR = 0.06, 0.005  # standard deviations added: this part of the change ahead, and of the loss
 
 
 def from_law(table: NDArray[np.float64], total: int) -> Mixture:
@@ -47,8 +49,8 @@ def from_law(table: NDArray[np.float64], total: int) -> Mixture:
         for size, probability in MISFITS
         for o in outcomes(points, laws, misfit=size, length=MISFIT_LENGTH, trust=TRUST)
     ]
-    noise = noise_at_end(table, total)
-    doubted = [o._replace(variance=o.variance + (DOUBT * (1 - o.mean)) ** 2 + noise**2) for o in found]
+    doubt = math.hypot(noise_at_end(table, total), FLOOR)
+    doubted = [o._replace(variance=o.variance + math.hypot(CHANGE * (1 - o.mean), doubt) ** 2) for o in found]
     return mixture(doubted).scaled(now)
 
 

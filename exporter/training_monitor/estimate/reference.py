@@ -27,8 +27,8 @@ LENGTH = (0.9, 1.1)  # of this run's: otherwise its end tells nothing about the 
 SAME_LENGTH = 0.002  # relative difference up to which both runs end with the same batches
 RECENT = 0.4  # stretches before this part of the present step are left out
 #: (sd of b, sd of a, part of their change ahead that is uncertain) of a sister run, a similar one, another one.
-KINSHIP = ((0.002, 0.0005, 0.004), (0.03, 0.02, 0.02), (0.2, 0.25, 0.08))
-MISFIT, MISFIT_LENGTH, TRUST, FLOOR = 0.0015, 1.0, 0.6, 0.001
+KINSHIP = ((0.005, 0.0005, 0.004), (0.03, 0.02, 0.02), (0.2, 0.25, 0.09))
+MISFIT, MISFIT_LENGTH, TRUST, FLOOR = 0.001, 1.0, 1.0, 0.001
 
 
 class Area(NamedTuple):
@@ -54,7 +54,7 @@ def from_reference(table: NDArray[np.float64], total: int, curve: Sequence[Curve
         return None
     last, loss = np.array(known, dtype=float).T
     mine, theirs = _area(table[:, LAST], table[:, LOSS]), _area(last, loss)
-    end, growth = _end_at(theirs, total)
+    end, corrected = _end_at(theirs, total)
     noise = math.sqrt(2) * noise_at_end(table, total)
     same = abs(last[-1] - total) <= max(1.0, SAME_LENGTH * total)
     found: list[Outcome] = []
@@ -62,7 +62,7 @@ def from_reference(table: NDArray[np.float64], total: int, curve: Sequence[Curve
         ends = _shared(mine, theirs._replace(step=theirs.step / scale))
         if len(ends) > LEAST_POINTS:
             ours, reference = mine.means(ends), theirs.means(ends * scale)
-            found += _carried_on(ends, ours, reference, total, end, doubt=growth, noise=noise, same=same)
+            found += _carried_on(ends, ours, reference, total, end, doubt=corrected, noise=noise, same=same)
     return mixture(found).scaled(end) if found else None
 
 
@@ -75,7 +75,7 @@ def _area(last: NDArray[np.float64], loss: NDArray[np.float64]) -> Area:
 
 
 def _end_at(theirs: Area, total: int) -> tuple[float, float]:
-    """The final loss of the reference if it had had `total` steps, and the relative uncertainty of that correction.
+    """The final loss of the reference if it had had `total` steps, and how much of it is a correction for that.
 
     A run twice as long ends about as much lower as the reference fell in its second half.
     """
@@ -84,7 +84,7 @@ def _end_at(theirs: Area, total: int) -> tuple[float, float]:
     length = theirs.step[-1]
     middle, _, end = theirs.means(length * np.array([0.45, 0.55, 1 - END, 1.0]))
     longer = (middle - end) * math.log(total / length) / math.log(2)
-    return float(end - longer), abs(float(longer / end)) / 2
+    return float(end - longer), abs(float(longer / end))
 
 
 def _shared(mine: Area, theirs: Area) -> NDArray[np.float64]:
