@@ -30,8 +30,9 @@ MEMORY = 100.0  # steps: their momentum 0.99
 RECENT = 0.3  # rows before this part of the present step are left out: early training follows another law
 MISFITS = ((0.0015, 1.0), (0.006, 0.5), (0.024, 0.25))  # sizes with their probabilities
 MISFIT_LENGTH = 1.4  # in log steps
-TRUST = 0.45
+TRUST = 0.45  # in the likelihood
 CHANGE, FLOOR = 0.06, 0.005  # standard deviations added: this part of the change ahead, and of the loss
+FAR = math.log(4 / 3)  # log steps ahead from which on the floor is whole: three quarters of a run
 
 
 def from_law(table: NDArray[np.float64], total: int) -> Mixture:
@@ -49,7 +50,8 @@ def from_law(table: NDArray[np.float64], total: int) -> Mixture:
         for size, probability in MISFITS
         for o in outcomes(points, laws, misfit=size, length=MISFIT_LENGTH, trust=TRUST)
     ]
-    doubt = math.hypot(noise_at_end(table, total), FLOOR)
+    far = min(1.0, math.log(total / table[-1, CENTER]) / FAR)
+    doubt = math.hypot(noise_at_end(table, total), FLOOR * math.sqrt(far))
     doubted = [o._replace(variance=o.variance + math.hypot(CHANGE * (1 - o.mean), doubt) ** 2) for o in found]
     return mixture(doubted).scaled(now)
 
