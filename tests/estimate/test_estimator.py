@@ -206,6 +206,7 @@ records = st.lists(
 @settings(deadline=None, max_examples=60)
 @given(records, st.integers(0, 5), st.integers(0, 2))
 @example([2112.0, 39, "evaluation", 12], 1, 1)  # seen to grow before the lines tell an earlier time
+@example(["startup", 2, "checkpoint", 2], 0, 1)  # only the first line after a pause stands for the pause as well
 def test_splits_and_restarts_make_no_difference(script: list[int | str | float], seed: int, clock: int) -> None:
     whole, split = Estimator(), Estimator()
     rng, step, now = random.Random(seed), 0, 1e9

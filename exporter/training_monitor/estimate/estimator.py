@@ -68,6 +68,7 @@ class Estimator(Stateful):
         "last",
         "log_times",
         "pace",
+        "paused",
         "pauses",
         "previous_time",
         "settings",
@@ -87,6 +88,7 @@ class Estimator(Stateful):
         self.log_times = False  # lines carry their own times, so that those of reading do not count
         self.held: float | None = None  # time of the latest lines, which is no moment yet: more may come at the same
         self.previous_time: float | None = None  # of the latest line that carries one
+        self.paused = False  # since the latest line, for a time that is not known
 
     # -- what is learned ----------------------------------------------------------------------------------------------
 
@@ -111,6 +113,7 @@ class Estimator(Stateful):
         else:
             self.pace.update(columns)
         self.last = steps.step[-1]
+        self.paused = False
 
     def _update_timed(self, columns: Columns) -> None:
         """Lines that carry times: what came between two of them is known exactly.
@@ -167,6 +170,7 @@ class Estimator(Stateful):
             self.wall_.paused(pause.kind, pause.seconds)
             if pause.seconds is not None:
                 self.pauses.took(pause.kind, pause.seconds)
+            self.paused = self.paused or bool(self.wall_.kinds)
 
     def resumed(self, step: int | None) -> None:
         """A process goes on at `step` (None: not known), which may lie before the latest one."""
@@ -220,7 +224,7 @@ class Estimator(Stateful):
             for (a, b), (s, t) in zip(pairwise(steps), pairwise(times), strict=True)
         ]
         mean = self.pace.step_time_s
-        if self.wall_.kinds and between[0] is not None and mean is not None:
+        if self.paused and between[0] is not None and mean is not None:
             between[0] = min(between[0], mean)  # the rest was a pause
         return [d if known is None else known for known, d in zip(columns.step_time_s, between, strict=True)]
 
