@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from training_monitor.estimate.curve import CENTER, LEARNING_RATE, LINES, LOSS
 from training_monitor.estimate.noise import noise_at_end, noise_of, without_spikes
-from training_monitor.estimate.regression import Hypothesis, Mixture, Points, mixture, outcomes
+from training_monitor.estimate.regression import Hypothesis, Mixture, Outcome, Points, mixture, outcomes
 from training_monitor.estimate.schedule import DECAYED, futures
 
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ MEMORY = 100.0  # steps: their momentum 0.99
 RECENT = 0.3  # rows before this part of the present step are left out: early training follows another law
 MISFITS = ((0.0015, 1.0), (0.006, 0.5), (0.024, 0.25))  # sizes with their probabilities
 MISFIT_LENGTH = 1.4  # in log steps
-TRUST = 0.45  # in the likelihood
-CHANGE, FLOOR = 0.06, 0.005  # standard deviations added: this part of the change ahead, and of the loss
-FAR = math.log(4 / 3)  # log steps ahead from which on the floor is whole: three quarters of a run
+TRUST = 0.3  # in the likelihood
+CHANGE = 0.03  # standard deviation added: this part of the change ahead
+FLOOR, AHEAD = 0.002, 1.25  # and so much of the loss, and so often the misfit, as both may grow with what is ahead
+FAR = math.log(4 / 3)  # log steps ahead from which on these two are whole: at three quarters of a run
 
 
 def from_law(table: NDArray[np.float64], total: int) -> Mixture:
@@ -45,15 +46,16 @@ def from_law(table: NDArray[np.float64], total: int) -> Mixture:
     x = np.log(np.maximum(1.0, table[recent, CENTER]))
     points = Points(x, y, noise_of(y) ** 2 * np.median(lines) / lines, math.log(total))
     laws = _laws(table, recent, total)
-    found = [
-        o._replace(log_weight=o.log_weight + math.log(probability))
-        for size, probability in MISFITS
-        for o in outcomes(points, laws, misfit=size, length=MISFIT_LENGTH, trust=TRUST)
-    ]
-    far = min(1.0, math.log(total / table[-1, CENTER]) / FAR)
-    doubt = math.hypot(noise_at_end(table, total), FLOOR * math.sqrt(far))
-    doubted = [o._replace(variance=o.variance + math.hypot(CHANGE * (1 - o.mean), doubt) ** 2) for o in found]
-    return mixture(doubted).scaled(now)
+    ahead = math.sqrt(min(1.0, math.log(total / table[-1, CENTER]) / FAR))
+    noise = noise_at_end(table, total)
+    found = []
+    for size, probability in MISFITS:
+        doubt = math.hypot(noise, ahead * FLOOR, ahead * AHEAD * size)
+        found += [
+            Outcome(o.log_weight + math.log(probability), o.mean, o.variance + (CHANGE * (1 - o.mean)) ** 2 + doubt**2)
+            for o in outcomes(points, laws, misfit=size, length=MISFIT_LENGTH, trust=TRUST)
+        ]
+    return mixture(found).scaled(now)
 
 
 def _laws(table: NDArray[np.float64], recent: NDArray[np.bool_], total: int) -> list[Hypothesis]:
