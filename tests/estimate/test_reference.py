@@ -55,14 +55,14 @@ def test_a_run_on_the_same_batches_is_exact_to_a_thousandth_whatever_the_noise(p
 @pytest.mark.parametrize("part", [0.25, 0.5, 0.75])
 def test_other_batches_cost_the_noise_of_both_ends(part: float) -> None:
     errors, inside, widths = [], [], []
-    for seed in range(2, 12):
+    for seed in range(20, 50):
         steps = run_of(batches=seed)
         found = estimate(steps, part, run_of(batches=seed + 100))
         errors.append(abs(found.estimate / end_of(steps) - 1))
         inside.append(found.low < end_of(steps) < found.high)
         widths.append((found.high - found.low) / found.estimate)
     assert np.median(errors) < 0.0025  # the mean of 160 losses with 2 % of noise is 0.16 % off, and so is the other one
-    assert sum(inside) >= 8
+    assert sum(inside) >= 25
     assert max(widths) < 0.03
 
 

@@ -1,4 +1,4 @@
-"""Where the loss will end, judged by the law of Tissue et al. (arXiv 2408.11029, equation 1).
+"""Where the loss will end, judged by the law of Tissue et al. (arXiv 2408.11029).
 
 L = L0 + A · S^-a + K · r. S is the area under the learning rate so far. r is the learning rate over its peak, behind
 which it lags by `MEMORY` steps while it falls: their annealing term, written as what is still to be won. Beside it

@@ -27,8 +27,8 @@ LENGTH = (0.9, 1.1)  # of this run's: otherwise its end tells nothing about the 
 SAME_LENGTH = 0.002  # relative difference up to which both runs end with the same batches
 RECENT = 0.4  # stretches before this part of the present step are left out
 #: (sd of b, sd of a, part of their change ahead that is uncertain) of a sister run, a similar one, another one.
-KINSHIP = ((0.005, 0.0005, 0.004), (0.03, 0.02, 0.02), (0.2, 0.25, 0.09))
-MISFIT, MISFIT_LENGTH, TRUST, FLOOR = 0.001, 1.0, 1.0, 0.001
+KINSHIP = ((0.005, 0.0005, 0.002), (0.03, 0.02, 0.02), (0.2, 0.25, 0.09))
+MISFIT, MISFIT_LENGTH, TRUST, FLOOR = 0.001, 1.0, 1.0, 0.0006
 
 
 class Area(NamedTuple):
