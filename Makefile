@@ -63,7 +63,7 @@ bench-patterns: .venv/dev ## the longest time that a hostile line can take, for 
 bench-detection: .venv/dev ## recall and false alarms on shipped data, and on ../shared/detection where it is
 	@$(BIN)/python tests/bench/detection.py
 
-bench-estimates: .venv/dev ## error of ETA and final loss
+bench-estimates: .venv/dev ## error of ETA and final loss on seeded runs, and on ../shared/detection where it is
 	@$(BIN)/python tests/bench/estimates.py
 
 soak: .venv/dev ## the long version of tests/reliability: 200 kills, 200 sequences of troubles; ten minutes

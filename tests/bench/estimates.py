@@ -2,7 +2,7 @@
 
     python tests/bench/estimates.py [--suite dev.npz] [--runs 40]
 
-Seeded synthetic runs are always judged; real runs are too where `--suite` points at a file of them (arrays `loss`,
+Seeded synthetic runs are always judged; real runs are too where there is a file of them (arrays `loss`,
 `dt`, `lr` and step differences `step` of all runs end to end, and `meta`: JSON with name, set, family, start and n).
 An estimate is made with what was logged up to 25, 50 and 75 % of a run; the truth is the mean of its last 2 %.
 
@@ -33,6 +33,7 @@ from training_monitor.estimate.estimator import EstimateSettings, Estimator
 from training_monitor.estimate.schedule import Future
 from training_monitor.records import Interval, Step
 
+SUITE = Path(__file__).parents[3] / "shared/detection/dev.npz"
 PARTS = (0.25, 0.5, 0.75)
 ETA_PARTS = tuple(i / 20 for i in range(2, 20))
 GOAL, GOAL_REFERENCE = dict(zip(PARTS, (1.5, 0.6, 0.4), strict=True)), dict(zip(PARTS, (0.35, 0.25, 0.2), strict=True))
@@ -70,9 +71,9 @@ class Run:
         return math.fsum(self.last()) / len(self.last())
 
     def noise(self) -> float:
-        """Median error in % that the noise of the end alone makes, from the spread of its middle."""
+        """Median error in % that the noise of the end alone makes, from the quartiles of its middle three quarters."""
         last = self.last()
-        spread = (last[3 * len(last) // 4] - last[len(last) // 4]) / 0.957  # of the middle three quarters of a Gaussian
+        spread = (last[3 * len(last) // 4] - last[len(last) // 4]) / 0.978  # of a Gaussian
         return 100 * 0.6745 * spread / math.sqrt(len(last) * 4 / 3) / self.end()
 
     def future(self, part: float) -> Future:
@@ -112,7 +113,7 @@ def synthetic(n: int) -> Iterator[Run]:
         rate = np.array([SCHEDULES[name](s / total) * min(1.0, (s + 1) / (0.01 * total)) for s in range(total)])
         loss = lawful(rng, rate)
         size = math.exp(rng.uniform(math.log(0.003), math.log(0.04)))
-        noise = rng.standard_t(4, total) / math.sqrt(2) if i % 4 == 3 else rng.normal(0, 1, total)
+        noise = rng.standard_t(4, total) / math.sqrt(2) if i // 3 % 4 == 3 else rng.normal(0, 1, total)
         for sister in range(2):
             own = noise + 0.1 * rng.normal(0, 1, total)
             losses = loss * (1 + size * own) * (1 + 0.002 * rng.normal())
@@ -241,13 +242,15 @@ def remaining(runs: Sequence[Run]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--suite", type=Path, help="file of real runs; skipped if it does not exist")
+    parser.add_argument(
+        "--suite", type=Path, default=SUITE, metavar="FILE", help="real runs; skipped if missing (default: %(default)s)"
+    )
     parser.add_argument("--runs", type=int, default=80, help="synthetic runs (default: %(default)s)")
     args = parser.parse_args()
     runs = list(synthetic(args.runs))
-    if args.suite is not None and args.suite.exists():
+    if args.suite.exists():
         runs += suite(args.suite)
-    elif args.suite is not None:
+    else:
         print(f"{args.suite} does not exist: synthetic runs only")
     final_loss(runs)
     with_reference(runs)
