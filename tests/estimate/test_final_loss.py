@@ -119,6 +119,15 @@ def test_a_noisier_end_widens_the_interval() -> None:
     assert noisy.high - noisy.low > 1.5 * (calm.high - calm.low)
 
 
+def test_a_run_that_follows_no_law_has_a_wider_interval() -> None:
+    steps = run_of(cosine)
+    wavy = [s._replace(loss=s.loss * (1 + 0.03 * math.sin(s.step / 400))) for s in steps if s.loss is not None]
+    lawful, other = (estimate(x, 0.75) for x in (steps, wavy))
+    assert lawful is not None
+    assert other is not None
+    assert other.high - other.low > 2 * (lawful.high - lawful.low)
+
+
 def test_without_a_learning_rate_the_law_goes_by_steps() -> None:
     steps = [s._replace(learning_rate=None) for s in run_of(constant)]
     found = estimate(steps, 0.5)

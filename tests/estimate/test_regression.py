@@ -50,6 +50,17 @@ def test_the_likelihood_chooses_between_hypotheses_as_far_as_it_is_trusted() -> 
     assert doubtful.weight == pytest.approx([0.5, 0.5])
 
 
+def test_the_size_of_the_misfit_is_that_of_the_points() -> None:
+    points = line_of(0.01)
+    wavy = points._replace(y=points.y + 0.1 * np.sin(9 * points.x))
+    for y, size in ((points.y, 1e-4), (wavy.y, 0.1)):
+        both = [
+            outcomes(points._replace(y=y), [line(points.x)], misfit=m, length=1.0, trust=0.3)[0] for m in (1e-4, 0.1)
+        ]
+        likelier = max(both, key=lambda found: found.log_weight)
+        assert likelier is both[(1e-4, 0.1).index(size)]
+
+
 def test_quantiles_of_one_gaussian_are_those_of_the_tables() -> None:
     one = Mixture([1.0], [3.0], [2.0])
     assert one.quantile(0.5) == pytest.approx(3.0, abs=1e-6)

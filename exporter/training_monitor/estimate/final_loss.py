@@ -4,11 +4,11 @@ With a reference run of about the same length: its end, times the ratio of the t
 law of the learning rate (law.py), for which the schedule is inferred from what was seen of it (schedule.py).
 
 Measured with tests/bench/estimates.py at 25, 50 and 75 % of 76 runs (30 NVIDIA, 4 Mixtral, 12 modded-nanogpt, 30
-synthetic), median error: 1.2, 0.7, 0.5 % with an answer for 75, 87, 95 % of the runs, the truth inside the interval in
-95, 95, 88 %. With a run of the same family as reference (194 pairs): 0.2, 0.15, 0.11 %, inside in 97, 93, 87 %; 0.1 %
-and less if both saw the same batches. Floors: were the rest of the learning rate known, 0.7, 0.6, 0.3 % (the 42 runs
-that log the real one); the noise of the end itself, 0.1 %. A constant learning rate that may yet fall costs ± 2 %, and
-what follows no law is said with too much confidence: BERT before its drop, a loss that falls by a fifth in half a run.
+synthetic), median error: 1.2, 0.7, 0.4 %, with an answer for 75, 87, 95 % of the runs and the truth inside the interval
+for 95, 95, 93 % of them. With a run of the same family as reference (194 pairs): 0.2, 0.15, 0.11 %, inside for 97, 94,
+87 %; 0.1 % and less where both saw the same batches. Floors: were the rest of the learning rate known, 0.7, 0.65,
+0.25 % (the 42 runs that log the real one); the noise of the end itself, 0.1 %. A constant learning rate that may yet
+fall costs 2 %. What follows no law is said with too much confidence: BERT before its drop, the first descent of a run.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from training_monitor.estimate.curve import CENTER, LEARNING_RATE, LINES, LOSS
 from training_monitor.estimate.noise import noise_at_end, noise_of, without_spikes
-from training_monitor.estimate.regression import Hypothesis, Mixture, Outcome, Points, mixture, outcomes
+from training_monitor.estimate.regression import Hypothesis, Mixture, Points, mixture, outcomes
 from training_monitor.estimate.schedule import DECAYED, futures
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ EXPONENT_AREA, EXPONENT_STEPS, EXPONENT_LOG_SD = 0.4, 0.7, 0.2
 LR_RULES = 0.55  # probability of the law with the learning rate, once it has moved
 MEMORY = 100.0  # steps: their momentum 0.99
 RECENT = 0.3  # rows before this part of the present step are left out: early training follows another law
-MISFITS = ((0.0015, 1.0), (0.006, 0.5), (0.024, 0.25))  # sizes with their probabilities
+MISFITS = (0.0015, 0.006, 0.024)  # sizes, equally likely at first
 MISFIT_LENGTH = 1.4  # in log steps
 TRUST = 0.3  # in the likelihood
 CHANGE = 0.03  # standard deviation added: this part of the change ahead
-FLOOR, AHEAD = 0.002, 1.25  # and so much of the loss, and so often the misfit, as both may grow with what is ahead
+FLOOR, AHEAD = 0.002, 1.5  # and so much of the loss, and so often the misfit, as both may grow with what is ahead
 FAR = math.log(4 / 3)  # log steps ahead from which on these two are whole: at three quarters of a run
 
 
@@ -49,10 +49,10 @@ def from_law(table: NDArray[np.float64], total: int) -> Mixture:
     ahead = math.sqrt(min(1.0, math.log(total / table[-1, CENTER]) / FAR))
     noise = noise_at_end(table, total)
     found = []
-    for size, probability in MISFITS:
+    for size in MISFITS:
         doubt = math.hypot(noise, ahead * FLOOR, ahead * AHEAD * size)
         found += [
-            Outcome(o.log_weight + math.log(probability), o.mean, o.variance + (CHANGE * (1 - o.mean)) ** 2 + doubt**2)
+            o._replace(variance=o.variance + (CHANGE * (1 - o.mean)) ** 2 + doubt**2)
             for o in outcomes(points, laws, misfit=size, length=MISFIT_LENGTH, trust=TRUST)
         ]
     return mixture(found).scaled(now)

@@ -49,8 +49,9 @@ def outcomes(
 ) -> list[Outcome]:
     """y at `points.x_ahead`, without noise, under each hypothesis; all of them have the same number of coefficients.
 
-    `misfit`, `length`: size and correlation length of the misfit. `trust`: power of the likelihood in the weights of
-    the hypotheses, below 1 because none of them is true.
+    `misfit`, `length`: size and correlation length of the misfit. `trust`: power of the likelihood of a hypothesis
+    over that of the best one, below 1 because none of them is true. Between the outcomes of several calls, as of other
+    sizes of misfit, that of the best one counts in full.
     """
     import numpy as np
 
@@ -61,9 +62,10 @@ def outcomes(
     to_ahead = whiten @ (misfit**2 * np.exp(-np.abs(x - x_ahead) / length))
     rest = misfit**2 - float(to_ahead @ to_ahead)
     evidence, mean, variance = _fitted(whiten @ y, whiten, to_ahead, hypotheses)
-    evidence -= np.log(np.diag(root)).sum()
+    best = float(evidence.max() - np.log(np.diag(root)).sum())
+    evidence = trust * (evidence - evidence.max()) + best
     return [
-        Outcome(h.log_weight + trust * e, m, v + rest + h.doubt**2)
+        Outcome(h.log_weight + e, m, v + rest + h.doubt**2)
         for h, e, m, v in zip(hypotheses, evidence.tolist(), mean.tolist(), variance.tolist(), strict=True)
     ]
 
