@@ -50,6 +50,8 @@ class Blocks:
             self._skip -= skipped
             self._offset += skipped
             data = data[skipped:]
+            if not data:  # nor is the rest of the block to be taken for records when more comes
+                return []
         data = self._rest + data if self._rest else data
         out: list[bytes] = []
         at = self._header(data) if not self._is_wandb else 0
