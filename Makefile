@@ -67,7 +67,7 @@ bench-estimates: .venv/dev ## error of ETA and final loss on seeded runs, and on
 	@$(BIN)/python tests/bench/estimates.py
 
 soak: .venv/dev ## the long version of tests/reliability: 200 kills, 200 sequences of troubles; ten minutes
-	@KILLS=$(KILLS) TROUBLES=$(KILLS) STORM=$(KILLS) $(BIN)/python -m pytest -s tests/reliability --basetemp .cache/soak
+	@KILLS=$(KILLS) TROUBLES=$(KILLS) STORM=$(KILLS) $(BIN)/python -m pytest -s tests/reliability --basetemp $(CURDIR)/.cache/soak
 
 fuzz: .venv/fuzz ## coverage-guided fuzzing of all that is read: make fuzz FUZZ_SECONDS=20 FUZZ_TARGETS="csv http"
 	@$(BIN)/python tests/fuzz/fuzz.py --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
