@@ -126,6 +126,15 @@ def test_all_generations_since_the_last_look_are_read_at_once_though_nothing_is_
     assert watched.run().order.steps_seen == read_run(str(whole), watched.config).order.steps_seen
 
 
+def test_what_was_read_at_the_start_is_kept_from_the_garbage_collector_once_it_is_there(watched, monkeypatch):
+    watched.path("train.log").write_bytes(SPIKE)
+    seen: list[bool] = []
+    monkeypatch.setattr("gc.freeze", lambda: seen.append(watched.monitor.ready))
+    watched.monitor.stop()
+    watched.monitor.run()
+    assert seen == [True]
+
+
 def test_a_run_that_says_nothing_is_asked_every_five_seconds_and_at_once_when_it_speaks(watched, monkeypatch):
     watched.path("train.log").write_bytes(SPIKE[:60_000])
     watched.look()
