@@ -176,8 +176,8 @@ def itself() -> tuple[Json, ...]:
         ),
         table(
             "Exporters",
-            "Versions, time since the start, files in watched folders that were left alone, and saved states that could "
-            "not be used. Healthy: none of the last.",
+            "Versions, time since the start, files in watched folders that were left alone, and saved states that "
+            "could not be used. Healthy: none of the last.",
             [
                 query(
                     f"max by (instance, version, python_version) (training_monitor_build_info{{{JOB}}})",
