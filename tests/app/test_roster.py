@@ -394,6 +394,7 @@ def test_a_baseline_that_cannot_be_read_is_said_and_compared_with_nothing(place,
 def test_the_curve_of_a_quiet_run_is_made_once(place, monkeypatch):
     place.write("train.log", LOG[:100_000])
     m = place.begin()
+    place.look(m)
     (one,) = m.snapshots()
     (two,) = m.snapshots()
     assert one is two
@@ -407,6 +408,8 @@ def test_the_curve_of_a_quiet_run_is_made_once(place, monkeypatch):
 def test_an_estimate_that_had_to_wait_comes_later(place):
     place.write("train.log", LOG[:150_000])
     m = place.begin()
+    assert m.snapshots()[0].final_loss is None  # the first answer does not wait for it
+    place.look(m)
     first = m.snapshots()[0]
     assert first.final_loss is not None
     place.write("train.log", LOG[150_000:200_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +11,10 @@ from typing import Any
 from training_monitor.app.feed import Feed
 from training_monitor.records import Chunk, Event, Failure, Snapshot
 from training_monitor.run import Run, restore, state_of
-from training_monitor.run.run import REFIT_S
 
 QUIET_S = 5.0  # so often a run that says nothing is asked whether that is a stall: five minutes is the shortest
+
+REFIT_S = 10.0  # seconds between two estimates of the final loss of a run
 
 
 class Tracked:
@@ -26,10 +28,10 @@ class Tracked:
         self.was_restored = False
         self._was_read = False
         self.is_dirty = False  # changed since the last save
-        self._changed_at = 0.0  # unix seconds
         self._quiet_since: float | None = None  # unix seconds: last look at the time, nothing has come since
         self._skew_s = 0.0  # by which the clock was set forward since the run was heard last
-        self._snapshot: tuple[Snapshot, float] | None = None  # and when it was made; None: out of date
+        self._snapshot: Snapshot | None = None  # None: out of date
+        self._estimated_at = -math.inf  # unix seconds
 
     @property
     def name(self) -> str:
@@ -120,7 +122,7 @@ class Tracked:
             feed.run = run
 
     def _change(self, now: float) -> None:
-        self.is_dirty, self._snapshot, self._changed_at, self._quiet_since = True, None, now, None
+        self.is_dirty, self._snapshot, self._quiet_since = True, None, None
 
     def dumped(self) -> str:
         """The state of the run and the places in its sources, of one moment, as JSON."""
@@ -154,16 +156,21 @@ class Tracked:
     def snapshot(self, now: float) -> Snapshot:
         """Everything known of the run; made anew only if the run has changed."""
         kept = self._snapshot
-        if kept is not None and not self._is_estimate_due(kept[1], now):
-            return kept[0]
+        if kept is not None:
+            return kept
         with self.lock:
-            made = self.run.snapshot(now)
-            self._snapshot = made, now
+            made = self._snapshot = self.run.snapshot(now)
         return made
 
-    def _is_estimate_due(self, made: float, now: float) -> bool:
-        """The final loss is estimated at most every `REFIT_S`: the last change may not be in it yet."""
-        return made - self._changed_at < REFIT_S <= now - made
+    def is_estimate_due(self, now: float) -> bool:
+        """The final loss was estimated a while ago, and steps have come since."""
+        return self.was_read and self.run.order.last != self.run.estimated_at and now - self._estimated_at >= REFIT_S
+
+    def estimate(self, now: float) -> None:
+        """Estimates the final loss, and where the curve will be."""
+        with self.lock:
+            self._estimated_at, self._snapshot = now, None
+            self.run.estimate()
 
 
 def _dated(chunk: Any, now: float, *, is_live: bool) -> Any:

@@ -42,6 +42,7 @@ def report(args: argparse.Namespace) -> int:
     run = _read(args)
     now = time.time()
     run.tick(now)
+    run.estimate()
     print(REPORTS[args.format](run.snapshot(now), style_of(sys.stdout)))
     return 0
 

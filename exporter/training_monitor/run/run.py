@@ -47,7 +47,6 @@ ALIVE_AFTER = 64
 OLD_NEWS_S = 900.0
 #: A source that told a step at most this many seconds ago is not overtaken by another one of the same run.
 LEAD_S = 60.0
-REFIT_S = 10.0  # seconds between two estimates of the final loss
 #: Fields of a step whose latest value is shown.
 SHOWN = tuple(name for name in Step._fields if name not in ("step", "total_steps", "time", "line"))
 
@@ -69,7 +68,6 @@ class Run:
         self.goals = goals or Goals()
         self._source = ""  # of the records being taken
         self._at: float | None = None
-        self._final_loss: tuple[int, float, Interval | None] | None = None  # at step, made at, value
         self.runs = 0
         self.event_counts: dict[tuple[str, Severity], int] = {}
         self.failure_counts = dict.fromkeys(FAILURE_KINDS, 0)  # a counter that is born at 1 has no increase
@@ -85,6 +83,8 @@ class Run:
         self.engine = Engine(self._thresholds)
         self.estimator = Estimator(self._settings)
         self.order = StepOrder()
+        self.final_loss: Interval | None = None  # as estimated when the latest step was …
+        self.estimated_at: int | None = None  # … this one
         self.facts = self._of_the_format()
         self.pending: Facts | None = None  # facts of a process that has not made a step yet
         self.shown: dict[str, float | None] = dict.fromkeys(SHOWN)
@@ -333,14 +333,10 @@ class Run:
         """Everything that is known at unix time `now`."""
         return snapshot_of(self, now)
 
-    def estimated_final_loss(self, now: float) -> Interval | None:
-        """The estimate, made anew at most every `REFIT_S`: it takes milliseconds."""
-        step, before = self.order.last, self._final_loss
-        if step is None:
-            return None
-        if before is None or step < before[0] or (step > before[0] and now - before[1] >= REFIT_S):
-            before = self._final_loss = (step, now, self.estimator.final_loss(self.goals.reference))
-        return before[2]
+    def estimate(self) -> None:
+        """Estimates the final loss with what is known by now. Takes milliseconds: not for every step."""
+        self.estimated_at = self.order.last
+        self.final_loss = self.estimator.final_loss(self.goals.reference)
 
     def as_reference(self) -> Reference:
         """This run as the baseline of another one."""

@@ -35,7 +35,7 @@ def snapshot_of(run: Run, now: float) -> Snapshot:
         loss_per_1000_steps=estimator.loss_per_1000_steps,
         mfu_relative_spread=estimator.mfu_relative_spread,
         remaining_s=0.0 if is_over else estimator.remaining_s,
-        final_loss=run.estimated_final_loss(now),
+        final_loss=run.final_loss,
         cost=estimator.cost(),
         goodput=estimator.goodput(),
         comparison=estimator.comparison(run.goals.reference),
