@@ -37,7 +37,7 @@ from training_monitor.tail.watch import Watcher
 log = logging.getLogger(__name__)
 TICK_S = 1.0
 RESCAN_AT_MOST_S = 1.0  # a folder in which files come and go all the time is searched this often
-#: A search, or saving or estimating all changed runs, that took t seconds is repeated after 20 t: 5 % of a core.
+#: A search, or a save of all changed runs, that took t seconds is repeated after 20 t at the earliest: 5 % of a core.
 REST = 20.0
 JUMP_S = 5.0  # by so much the wall clock does not drift between two ticks: it was set, or the machine slept
 START_S = 10.0  # so long the first answer waits for file systems that hang
@@ -84,7 +84,7 @@ class Monitor:
         self._writers = WandbWriters()
         self._folders: set[str] = set()
         self._scan_wanted = False  # a watched folder has new entries
-        self._saved_at = self._ticked_at = self._scanned_at = self._estimated_at = self.clock.monotonic()
+        self._saved_at = self._ticked_at = self._scanned_at = self.clock.monotonic()
         self._reload_ok, self._reloaded_at = True, self.clock.now()
         self._wall_at_tick = self._reloaded_at
         self.found: Found | None = None  # by the last searches
@@ -148,7 +148,8 @@ class Monitor:
             self._reload()
         if self.clock.monotonic() - self._ticked_at >= TICK_S:
             self.tick()
-            self._estimate_if_due()
+            if self._estimating.wanted():
+                self._saver.put("estimates", [self._estimating])
         self._save_if_due()
 
     def settle(self, timeout_s: float = 60.0) -> bool:
@@ -315,11 +316,6 @@ class Monitor:
                 self._watcher.remove(path)
                 del self._readings[path]
         self.roster.forget_saved(now - self.config.expire_s)
-
-    def _estimate_if_due(self) -> None:
-        if self.clock.monotonic() - self._estimated_at >= REST * self._estimating.took_s and self._estimating.wanted():
-            self._estimated_at = self.clock.monotonic()
-            self._saver.put("estimates", [self._estimating])
 
     # -- state and configuration --------------------------------------------------------------------------------------
 

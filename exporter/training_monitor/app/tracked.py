@@ -31,7 +31,7 @@ class Tracked:
         self._quiet_since: float | None = None  # unix seconds: last look at the time, nothing has come since
         self._skew_s = 0.0  # by which the clock was set forward since the run was heard last
         self._snapshot: Snapshot | None = None  # None: out of date
-        self._estimated_at = -math.inf  # unix seconds
+        self.estimated_at = -math.inf  # unix seconds
 
     @property
     def name(self) -> str:
@@ -164,12 +164,12 @@ class Tracked:
 
     def is_estimate_due(self, now: float) -> bool:
         """The final loss was estimated a while ago, and steps have come since."""
-        return self.was_read and self.run.order.last != self.run.estimated_at and now - self._estimated_at >= REFIT_S
+        return self.was_read and self.run.order.last != self.run.estimated_at and now - self.estimated_at >= REFIT_S
 
     def estimate(self, now: float) -> None:
-        """Estimates the final loss, and where the curve will be."""
+        """Estimates the final loss anew."""
         with self.lock:
-            self._estimated_at, self._snapshot = now, None
+            self.estimated_at, self._snapshot = now, None
             self.run.estimate()
 
 
