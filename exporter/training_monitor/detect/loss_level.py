@@ -19,6 +19,7 @@ ALLOWANCE = math.log(1.1)  # until then the loss may be that much higher than be
 LAG = 200  # points from which the lag behind a falling trend is fully trusted
 YOUNG = 1000  # points until which level and noise are looked at twice as often
 LOOK = 5  # points between two looks at the level of a young run; later it is ten
+SETTLED = 4000  # points from which the level is looked at half as often again
 MEASURE = 120  # points between two measurements of the noise; in a young run 30, and 10 before it is trusted
 IQR = 1.349 * math.sqrt(2)  # quartile range of the difference of two Gaussian values, in standard deviations
 SIGMA_FLOOR = 1e-3  # a loss printed with few digits may look free of noise
@@ -143,9 +144,9 @@ class LossLevel(Stateful):
             self._accept([self.middle + 2 * self.sigma])
 
     def _look(self) -> None:
-        """Every five points of a young run, every ten later: moves the level, and sometimes the noise."""
+        """Every five points of a young run, every ten or twenty later: moves the level, and sometimes the noise."""
         n, young = self.n, self.n < YOUNG
-        if not young and n % 10:
+        if n % (LOOK if young else TEN if n < SETTLED else 2 * TEN):
             return
         self.middle = median(sorted(self.base))
         if self.group:
