@@ -209,3 +209,13 @@ def test_promtool_accepts_what_is_accepted_here(web: Path, pki: Path, text: str)
         [server("promtool"), "check", "web-config", web], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
+
+
+def test_the_example_of_the_docs_is_one(web: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
+    text = page.split("## TLS and users")[1].split("```yaml\n")[1].split("```")[0]
+    web.write_text(text)
+    settings = load(web)
+    assert settings.tls is not None
+    assert settings.tls.client_auth_type == "RequireAndVerifyClientCert"
+    assert settings.users == {"prometheus": HASH}

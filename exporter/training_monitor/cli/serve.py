@@ -24,6 +24,7 @@ ADDRESS = "127.0.0.1:10042"
 
 def serve(args: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload: it would end the process
     set_up(args.log_level, args.log_format)
 
     def configured() -> Config:
