@@ -9,9 +9,9 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training_monitor.estimate.columns import columns_of, middle
+from training_monitor.estimate.columns import middle
 from training_monitor.estimate.curve import Curve
-from training_monitor.records import Step
+from training_monitor.records import Step, Steps
 
 
 def steps_of(n: int, every: int = 1, first: int = 0) -> list[Step]:
@@ -23,7 +23,7 @@ def steps_of(n: int, every: int = 1, first: int = 0) -> list[Step]:
 def curve_of(steps: list[Step], batch: int = 10_000) -> Curve:
     curve = Curve()
     for i in range(0, len(steps), batch):
-        curve.update(columns_of(steps[i : i + batch]))
+        curve.update(Steps.of(steps[i : i + batch]))
     return curve
 
 
@@ -77,7 +77,7 @@ def test_what_is_not_a_number_is_left_out() -> None:
 def test_a_resumed_run_replaces_the_steps_that_it_repeats() -> None:
     curve = curve_of(steps_of(150))
     curve.rewind(100)
-    curve.update(columns_of([Step(s, loss=9.0) for s in range(100, 120)]))
+    curve.update(Steps.of([Step(s, loss=9.0) for s in range(100, 120)]))
     points = curve.points()
     assert [p.step for p in points] == list(range(120))
     assert points[-1].loss == 9.0
@@ -98,7 +98,7 @@ def test_the_split_into_batches_makes_no_difference(sizes: list[int], every: int
     i = 0
     for size in [*sizes, len(steps)]:
         if part := steps[i : i + size]:
-            split.update(columns_of(part))
+            split.update(Steps.of(part))
         i += size
     assert split.state() == whole.state()
 
@@ -111,7 +111,7 @@ def test_a_restored_curve_goes_on_as_if_nothing_had_happened(cut: int) -> None:
     second = Curve()
     second.restore(json.loads(json.dumps(first.state())))
     if cut < 900:
-        second.update(columns_of(steps[cut:]))
+        second.update(Steps.of(steps[cut:]))
     assert second.state() == whole.state()
 
 

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training_monitor.estimate.columns import columns_of
 from training_monitor.estimate.curve import Curve
 from training_monitor.estimate.final_loss import final_loss
-from training_monitor.records import Interval, Step
+from training_monitor.records import Interval, Step, Steps
 
 TOTAL = 8000
 
@@ -61,7 +60,7 @@ def any_law(seed: int) -> Law:
 
 def curve_of(steps: list[Step]) -> Curve:
     curve = Curve()
-    curve.update(columns_of(steps))
+    curve.update(Steps.of(steps))
     return curve
 
 

@@ -9,18 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training_monitor.estimate.columns import columns_of
 from training_monitor.estimate.goodput import WallTime
 from training_monitor.estimate.pace import Pace
 from training_monitor.estimate.pauses import Pauses
-from training_monitor.records import Step
+from training_monitor.records import Step, Steps
 
 
 def pace_of(times: list[float | None], every: int = 1, batch: int = 10_000) -> Pace:
     pace = Pace()
     steps = [Step(i * every, step_time_s=t) for i, t in enumerate(times)]
     for i in range(0, len(steps), batch):
-        pace.update(columns_of(steps[i : i + batch]))
+        pace.update(Steps.of(steps[i : i + batch]))
     return pace
 
 
@@ -60,7 +59,7 @@ def test_no_step_time_means_no_pace() -> None:
 def test_a_resumed_process_starts_with_a_line_of_its_own() -> None:
     pace = pace_of([1.0] * 11)
     pace.resumed()
-    pace.update(columns_of([Step(5, step_time_s=60.0), Step(6, step_time_s=1.0)]))
+    pace.update(Steps.of([Step(5, step_time_s=60.0), Step(6, step_time_s=1.0)]))
     assert pace.productive_s == 11.0
     assert pace.startup == 61.0
 
@@ -71,11 +70,11 @@ def test_the_split_into_batches_makes_no_difference(sizes: list[int], seed: int)
     rng = random.Random(seed)
     steps = [Step(i * 3, step_time_s=rng.choice([None, rng.random()])) for i in range(400)]
     whole, split = Pace(), Pace()
-    whole.update(columns_of(steps))
+    whole.update(Steps.of(steps))
     i = 0
     for size in [*sizes, len(steps)]:
         if part := steps[i : i + size]:
-            split.update(columns_of(part))
+            split.update(Steps.of(part))
         i += size
     assert split.state() == whole.state()
     assert split.step_time_s == whole.step_time_s

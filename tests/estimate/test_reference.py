@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from training_monitor.estimate.baseline import Reference
-from training_monitor.estimate.columns import columns_of
 from training_monitor.estimate.curve import Curve
 from training_monitor.estimate.final_loss import final_loss
-from training_monitor.records import Interval, Step
+from training_monitor.records import Interval, Step, Steps
 
 TOTAL = 8000
 
@@ -26,7 +25,7 @@ def run_of(
 
 def curve_of(steps: list[Step]) -> Curve:
     curve = Curve()
-    curve.update(columns_of(steps))
+    curve.update(Steps.of(steps))
     return curve
 
 

@@ -1,34 +1,10 @@
-"""A batch of steps as columns: what the estimators work on, several times faster than step by step."""
+"""Means of columns in which some values are missing, or are no numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
 
-from training_monitor.records import Column, Step, Steps
-
-
-class Columns(NamedTuple):
-    """The same fields of several steps, all of one length, steps rising. Units as in `records.Step`."""
-
-    step: Sequence[int]
-    loss: Column  # as the log shows it
-    learning_rate: Column  # or the schedule multiplier, where only that is logged
-    mfu_ratio: Column
-    step_time_s: Column
-    time: Column
-
-    def part(self, i: int, j: int) -> Columns:
-        """Lines `i` to before `j`."""
-        step, loss, lr, mfu, step_time, time = self
-        return Columns(step[i:j], loss[i:j], lr[i:j], mfu[i:j], step_time[i:j], time[i:j])
-
-
-def columns_of(steps: Sequence[Step]) -> Columns:
-    """The columns of steps as they were logged."""
-    steps = Steps.of(steps)
-    return Columns(steps.step, steps.loss, steps.rates, steps.mfu_ratio, steps.step_time_s, steps.time)
+from training_monitor.records import Column
 
 
 def finite(values: Column) -> list[float]:

@@ -6,8 +6,8 @@ import math
 from bisect import bisect_left
 from typing import TypeAlias
 
-from training_monitor.estimate.columns import Columns, mean, middle
-from training_monitor.records import CurvePoint
+from training_monitor.estimate.columns import mean, middle
+from training_monitor.records import CurvePoint, Steps
 from training_monitor.state import Stateful
 
 #: [last step, lines, mean step, loss, learning rate, MFU, step time] of one stretch of the run.
@@ -36,9 +36,9 @@ class Curve(Stateful):
         self.mfu: list[float | None] = []
         self.step_time: list[float | None] = []
 
-    def update(self, columns: Columns) -> None:
+    def update(self, steps: Steps) -> None:
         """Adds lines with rising steps."""
-        step, loss, lr, mfu, step_time, _ = columns
+        step, loss, lr, mfu, step_time = steps.step, steps.loss, steps.rates, steps.mfu_ratio, steps.step_time_s
         i, n = 0, len(step)
         while i < n:
             index = step[i] // self.stride

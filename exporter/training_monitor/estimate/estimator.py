@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
 from training_monitor.estimate.baseline import Reference, compared
-from training_monitor.estimate.columns import Columns, columns_of, number
+from training_monitor.estimate.columns import number
 from training_monitor.estimate.cost import cost_of
 from training_monitor.estimate.curve import Curve
 from training_monitor.estimate.final_loss import final_loss
@@ -105,43 +105,41 @@ class Estimator(Stateful):
             steps = steps.where(s <= LARGEST_STEP for s in steps.step)
         if not steps:
             return
-        columns = self._completed(columns_of(steps), steps)
+        steps = self._completed(steps)
         self.first = steps.step[0] if self.first is None else min(self.first, steps.step[0])
-        self.curve_.update(columns)
+        self.curve_.update(steps)
         if self.log_times:
-            self._update_timed(columns)
+            self._update_timed(steps)
         else:
-            self.pace.update(columns)
+            self.pace.update(steps)
         self.last = steps.step[-1]
         self.paused = False
 
-    def _update_timed(self, columns: Columns) -> None:
+    def _update_timed(self, steps: Steps) -> None:
         """Lines that carry times: what came between two of them is known exactly.
 
         Lines of the same instant came together, out of a buffer: the moment is over when a later line comes.
         """
-        i, n = 0, len(columns.step)
+        i, n = 0, len(steps.step)
         before, was = (self.last, self.previous_time)
         while i < n and self.wall_.is_due:
-            self._pass(columns.time[i])
-            self.pace.update(columns.part(i, i + 1))
-            self._hold(columns.time[i])
-            before, was, i = columns.step[i], columns.time[i], i + 1
-        for step, time, step_time in zip(
-            *(c[i:n] for c in (columns.step, columns.time, columns.step_time_s)), strict=True
-        ):
+            self._pass(steps.time[i])
+            self.pace.update(steps.part(i, i + 1))
+            self._hold(steps.time[i])
+            before, was, i = steps.step[i], steps.time[i], i + 1
+        for step, time, step_time in zip(*(c[i:n] for c in (steps.step, steps.time, steps.step_time_s)), strict=True):
             if was is not None and time is not None and time - was > STALL_S and before is not None:
                 self.wall_.stalled(time - was - (step_time or 0.0) * (step - before), step_time)
             before, was = step, time
-        start, latest, previous = self._newest(columns.time, i)
+        start, latest, previous = self._newest(steps.time, i)
         if start > i:
-            self.pace.update(columns.part(i, start))
+            self.pace.update(steps.part(i, start))
             self.held = previous
         self._pass(latest)
         if n > start:
-            self.pace.update(columns.part(start, n))
+            self.pace.update(steps.part(start, n))
             self._hold(latest)
-        self.previous_time = columns.time[-1]
+        self.previous_time = steps.time[-1]
 
     def _newest(self, times: Sequence[float | None], start: int) -> tuple[int, float | None, float | None]:
         """Where the latest instant of the lines from `start` on begins, that instant, and the one before it."""
@@ -193,18 +191,18 @@ class Estimator(Stateful):
         if at is not None:
             self.wall_.moment(at, self.pace.productive_s, self.pauses, has_step=self.pace.last is not None)
 
-    def _completed(self, columns: Columns, steps: Sequence[Step]) -> Columns:
+    def _completed(self, steps: Steps) -> Steps:
         """Step times and MFU that follow from other fields filled in."""
-        if None in columns.mfu_ratio and self._peak_flops is not None:
-            columns = columns._replace(mfu_ratio=[self.mfu_of(s)[0] for s in steps])
-        if not self.log_times and columns.time.count(None) < len(columns.time):
+        if None in steps.mfu_ratio and self._peak_flops is not None:
+            steps = replace(steps, mfu_ratio=[self.mfu_of(s)[0] for s in steps])
+        if not self.log_times and steps.time.count(None) < len(steps.time):
             self.log_times = True
             self.wall_.other_clock()
-        if None in columns.step_time_s:
-            columns = columns._replace(step_time_s=[self._step_time(s) for s in steps])
+        if None in steps.step_time_s:
+            steps = replace(steps, step_time_s=[self._step_time(s) for s in steps])
             if self.log_times:
-                columns = columns._replace(step_time_s=self._from_times(columns))
-        return columns
+                steps = replace(steps, step_time_s=self._from_times(steps))
+        return steps
 
     def _step_time(self, step: Step) -> float | None:
         if step.step_time_s is not None:
@@ -215,18 +213,18 @@ class Estimator(Stateful):
             return None
         return float(tokens / (rate * devices))
 
-    def _from_times(self, columns: Columns) -> list[float | None]:
+    def _from_times(self, steps: Steps) -> list[float | None]:
         """Step times from the times of the lines, where nothing else tells them."""
-        steps = (self.last if self.last is not None else columns.step[0], *columns.step)
-        times = (self.previous_time, *columns.time)
+        numbers = (self.last if self.last is not None else steps.step[0], *steps.step)
+        times = (self.previous_time, *steps.time)
         between = [
             (t - s) / (b - a) if s is not None and t is not None and b > a else None
-            for (a, b), (s, t) in zip(pairwise(steps), pairwise(times), strict=True)
+            for (a, b), (s, t) in zip(pairwise(numbers), pairwise(times), strict=True)
         ]
         mean = self.pace.step_time_s
         if self.paused and between[0] is not None and mean is not None:
             between[0] = min(between[0], mean)  # the rest was a pause
-        return [d if known is None else known for known, d in zip(columns.step_time_s, between, strict=True)]
+        return [d if known is None else known for known, d in zip(steps.step_time_s, between, strict=True)]
 
     # -- what follows -------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@ from collections import deque
 from operator import sub
 from statistics import median
 
-from training_monitor.estimate.columns import Columns, finite
+from training_monitor.estimate.columns import finite
+from training_monitor.records import Steps
 from training_monitor.state import Stateful
 
 LONGEST_S = 1e7  # four months: a step time above it is no step time
@@ -37,9 +38,9 @@ class Pace(Stateful):
         self.productive = 0.0  # seconds of the steps in finished blocks
         self.startup = 0.0  # seconds of the first lines, which are no measure of the pace
 
-    def update(self, columns: Columns) -> None:
+    def update(self, lines: Steps) -> None:
         """Adds lines with rising steps."""
-        steps, times = columns.step, columns.step_time_s
+        steps, times = lines.step, lines.step_time_s
         start = 0
         if self.last is None:
             self.startup += math.fsum(_known(list(times[:1])))
