@@ -264,6 +264,7 @@ class Levels:
     """What the detectors compare with, and what they see now."""
 
     loss_baseline: float | None = None
+    loss_spike_since: int | None = None  # step at which the open spike began
     grad_norm_baseline: float | None = None
     mfu_baseline: float | None = None  # ratio
     mfu_recent: float | None = None  # ratio, short running median

@@ -198,3 +198,18 @@ def test_a_second_run_in_a_log_has_the_format_that_the_decoder_named_once():
 def test_mfu_is_not_computed_where_layers_differ_in_precision():
     facts = Facts(peak_flops=2.25e15, precision="mixed", parameters=1e9, world_size=8, tokens_scope="device")
     assert run_of(facts, Step(1, loss=3.0, tokens_per_second=9000.0)).snapshot(0).mfu_ratio is None
+
+
+def test_an_open_spike_is_no_trend_towards_the_final_loss():
+    def fed(*, spiky: bool) -> Run:
+        losses = [2.0 + 8.0 * (i + 20) ** -0.35 for i in range(900)]
+        spike = [loss * 1.6 for loss in losses[-12:]] if spiky else losses[-12:]
+        run = run_of(Facts(total_steps=1600), *(Step(i, x) for i, x in enumerate([*losses[:-12], *spike])))
+        run.estimate()
+        return run
+
+    calm, spiky = fed(spiky=False), fed(spiky=True)
+    assert "loss_spike" in spiky.active()
+    assert calm.final_loss is not None
+    assert spiky.final_loss is not None
+    assert spiky.final_loss.estimate == pytest.approx(calm.final_loss.estimate, rel=0.01)

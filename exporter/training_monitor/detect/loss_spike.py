@@ -39,7 +39,7 @@ class LossSpike(Detector):
     """
 
     __slots__ = (
-        "evidence", "held", "held_rise", "last_rise", "limits", "odd", "points", "rise", "seen", "z1", "z2",
+        "evidence", "held", "held_rise", "last_rise", "limits", "odd", "points", "rise", "seen", "since", "z1", "z2",
     )  # fmt: skip
     constants = ("limits",)
 
@@ -53,6 +53,7 @@ class LossSpike(Detector):
         self.held_rise = 0.0  # sum over those points
         self.odd, self.seen = PRIOR_ODD, PRIOR_POINTS  # odd single points, and all
         self.z1 = self.z2 = self.last_rise = 0.0
+        self.since = 0  # step at which the open spike began
 
     def update(self, steps: Steps, scores: Scores) -> list[Found]:
         found: list[Found] = []
@@ -81,6 +82,8 @@ class LossSpike(Detector):
             if is_busy or point > QUIET or y - base > limit:
                 self.z1, self.z2 = z1, z2
                 level = self._level(point, y - base, stretch.memory)
+                if not condition.level:
+                    self.since = steps.step[i]
                 if (level or condition.level) and condition.rises(level):
                     found.append((i, self._event(steps[i], level, math.exp(base))))
                 self.z1 = point
@@ -132,6 +135,9 @@ class LossSpike(Detector):
         if rise >= critical or nearly or self.held >= LASTING:
             return 3
         return 2 if self.held >= 2 else 0
+
+    def levels(self) -> dict[str, float | None]:
+        return {"loss_spike_since": self.since if self.conditions["loss_spike"].level else None}
 
     def _event(self, step: Step, level: int, expected: float) -> Event:
         loss = own_loss(step) or 0.0

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from training_monitor.estimate.baseline import Reference, compared
 from training_monitor.estimate.columns import number
 from training_monitor.estimate.cost import cost_of
-from training_monitor.estimate.curve import Curve
+from training_monitor.estimate.curve import LAST, Curve
 from training_monitor.estimate.final_loss import final_loss
 from training_monitor.estimate.goodput import STALL_S, WallTime
 from training_monitor.estimate.gpus import is_half, peak_flops
@@ -303,10 +303,15 @@ class Estimator(Stateful):
         """Dollars, where the price of a device and the number of devices are known."""
         return cost_of(self.elapsed_s, self.remaining_s, self.settings.usd_per_gpu_hour, self.devices)
 
-    def final_loss(self, reference: Reference | None = None) -> Interval | None:
-        """The loss at the last step, with its 90 % interval. Takes milliseconds: not for every step."""
-        total = self.total_steps
-        return None if total is None else final_loss(self.curve_.all_rows(), total, reference)
+    def final_loss(self, reference: Reference | None = None, *, before: int | None = None) -> Interval | None:
+        """The loss at the last step, with its 90 % interval. Takes milliseconds: not for every step.
+
+        `before`: step from which on the loss tells nothing about its end, as in a spike.
+        """
+        total, rows = self.total_steps, self.curve_.all_rows()
+        if before is not None:
+            rows = [row for row in rows if (row[LAST] or 0) < before]
+        return None if total is None else final_loss(rows, total, reference)
 
     def goodput(self) -> Goodput | None:
         """Productive over wall time since the first known moment, and where the rest went."""

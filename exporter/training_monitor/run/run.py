@@ -336,7 +336,7 @@ class Run:
     def estimate(self) -> None:
         """Estimates the final loss with what is known by now. Takes milliseconds: not for every step."""
         self.estimated_at = self.order.last
-        self.final_loss = self.estimator.final_loss(self.goals.reference)
+        self.final_loss = self.estimator.final_loss(self.goals.reference, before=self.engine.levels().loss_spike_since)
 
     def as_reference(self) -> Reference:
         """This run as the baseline of another one."""
