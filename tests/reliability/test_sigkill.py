@@ -23,7 +23,7 @@ import pytest
 
 from serving import Exporter, until
 from training_monitor.app.offline import read_run
-from training_monitor.app.store import Store
+from training_monitor.app.store import ENDING, Store
 from training_monitor.config import Config
 
 KILLS = int(os.environ.get("KILLS", "10"))
@@ -109,7 +109,7 @@ def test_sigkill_at_any_moment_changes_nothing(folder: Path) -> None:
         for exporter in (calm, killed):
             exporter.start()
             until(partial(at_end, exporter))
-            until(lambda e=exporter: len(states(e)) == 4)
+            until(lambda e=exporter: len(list(e.state.glob(f"*{ENDING}"))) == 4)
         killed.kill()
         for kill in range(KILLS):
             killed.start(wait=False)
