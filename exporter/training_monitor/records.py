@@ -264,7 +264,6 @@ class Levels:
     """What the detectors compare with, and what they see now."""
 
     loss_baseline: float | None = None
-    loss_spike_since: int | None = None  # step at which the open spike began
     grad_norm_baseline: float | None = None
     mfu_baseline: float | None = None  # ratio
     mfu_recent: float | None = None  # ratio, short running median
@@ -272,6 +271,7 @@ class Levels:
     step_time_recent: float | None = None  # seconds, short running median
     steps_since_improvement: int | None = None
     stall_after_s: float | None = None  # silence longer than this is a stall
+    loss_spike_since: int | None = None  # step at which the open spike began
 
 
 @dataclass(frozen=True, slots=True)
