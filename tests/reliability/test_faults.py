@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import json
 import os
@@ -280,17 +279,6 @@ def test_a_log_removed_while_it_is_read_is_read_to_its_end(place, monkeypatch, t
     assert m.roster.runs["train"].run.state == "finished"
     (status,) = m.view().sources
     assert status.waiting
-
-
-@pytest.fixture
-def as_nobody() -> Iterator[None]:
-    """File access with the rights of nobody, in this thread and those it starts: root may read everything."""
-    libc = ctypes.CDLL(None)
-    if os.geteuid() == 0:
-        libc.setfsuid(NOBODY)
-    yield
-    if os.geteuid() == 0:
-        libc.setfsuid(0)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gzip
 import os
 import random
@@ -140,17 +139,6 @@ TROUBLES = (
     *("is_killed", "is_rotated", "is_packed", "disk_is_full", "disk_is_empty", "state_is_removed"),
     *("permission_is_lost", "clock_is_set"),
 )
-
-
-@pytest.fixture
-def as_nobody() -> Iterator[None]:
-    """File access with the rights of nobody, in this thread and those it starts."""
-    libc = ctypes.CDLL(None)
-    if os.geteuid() == 0:
-        libc.setfsuid(NOBODY)
-    yield
-    if os.geteuid() == 0:
-        libc.setfsuid(0)
 
 
 @pytest.fixture
