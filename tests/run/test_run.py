@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from training_monitor.records import Facts, Failure, Finish, Pause, Severity, Start, Step, Validation
@@ -153,6 +153,7 @@ RECORDS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(RECORDS, st.lists(st.integers(0, 12), max_size=12))
+@example([Step(0), Step(1, step_time_s=1.0, time=0.0, total_steps=9), Step(2)], [2])  # the newest is not in the last
 def test_batches_make_no_difference_and_a_saved_run_goes_on_as_if_nothing_had_happened(records, sizes):
     whole, split, rest = Run("r", "r.log"), Run("r", "r.log"), records
     whole.feed(records)

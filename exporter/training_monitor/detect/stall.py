@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
+from itertools import islice
+
 from training_monitor.detect.base import Condition
 from training_monitor.detect.windows import median
 from training_monitor.records import Event, Severity, Steps
@@ -17,6 +21,7 @@ BUFFER = 8192  # bytes that Python holds back when it writes to a pipe
 LINE = 160  # bytes of a line, where no size was told
 FORGET = 400.0  # a gap is forgotten over so many times its own length
 LEARN = 0.6  # part of the silence allowed that a stall may add to the rhythm: the next one of its kind is no news
+RECENT = 9  # step times whose median is the pace
 CRITICAL = 2.0  # silence that is critical, in silences allowed
 
 
@@ -34,7 +39,9 @@ class Stall(Stateful):
         "flush_s",
         "heard_at",
         "is_over",
+        "lines",
         "longest",
+        "seconds",
         "since",
         "size",
         "step",
@@ -46,7 +53,8 @@ class Stall(Stateful):
         self.longest = 0.0  # seconds between arrivals of steps
         self.block_s = 0.0  # time that the steps of the last block took, seconds
         self.flush_s = 0.0  # what the source itself may hold back, seconds
-        self.size = 0  # bytes of the last arrival
+        self.size = self.lines = 0  # bytes of the last arrival, and steps in it
+        self.seconds: deque[float] = deque(maxlen=RECENT)  # the last step times
         self.heard_at: float | None = None
         self.stepped_at: float | None = None
         self.since: float | None = None  # when steps were first heard
@@ -55,17 +63,21 @@ class Stall(Stateful):
 
     def heard(self, at: float, size: int) -> None:
         """`size` bytes arrived at unix time `at`."""
-        self.size = size if at != self.heard_at else self.size + size
+        if at != self.heard_at:
+            self.size = self.lines = 0
+        self.size += size
         self.heard_at = at
 
     def stepped(self, steps: Steps, spacing: int) -> None:
         """Takes the steps of the last arrival; `spacing`: usual distance of logged steps."""
         self.step = steps.step[-1]
         self.is_over = False
-        seconds = [t for t in steps.step_time_s[-9:] if t is not None]
-        if seconds:
-            lines = len(steps) * min(1.0, BUFFER / (self.size or LINE * len(steps)))
-            self.block_s = median(sorted(seconds)) * max(spacing, 1) * max(lines, 1.0)
+        known = (t for t in reversed(steps.step_time_s) if t is not None and 0.0 < t < math.inf)
+        self.seconds.extend(reversed(list(islice(known, RECENT))))
+        self.lines += len(steps)
+        if self.seconds:
+            lines = self.lines * min(1.0, BUFFER / (self.size or LINE * self.lines))
+            self.block_s = median(sorted(self.seconds)) * max(spacing, 1) * max(lines, 1.0)
         at = self.heard_at
         if at is None:
             return

@@ -11,13 +11,23 @@ from collections.abc import Sequence
 
 from training_monitor.parse.format import Match, Texts
 from training_monitor.parse.nanochat_header import NanochatLog
-from training_monitor.parse.values import coarse, floats, grouped, integers, optional
+from training_monitor.parse.values import Known, floats, grouped, integers, optional
 from training_monitor.records import Step, Steps
 
 _STEP = re.compile(
     rb"step (\d{1,9})/(\d{1,9}) \([^)|]*\) \| loss: ([^ ]+) \|(?: grad norm: ([^ ]+) \|)? lrm: ([^ ]+) \| "
     rb"dt: ([^ ]+)ms \| tok/sec: ([^ ]+) \| (?:bf16_)?mfu: ([^ ]+) \|(?: epoch: (\d{1,9})[^|]*\|)? total time: "
 )
+
+
+def _ratio(percent: bytes) -> float | None:
+    """The MFU; 0.00 means that the GPU is not known. Raises ValueError."""
+    value = float(percent)
+    return value / 100 if value > 0 else None
+
+
+_RATIOS = Known(_ratio)
+_SECONDS = Known(lambda milliseconds: float(milliseconds) / 1000)
 
 
 class Nanochat(NanochatLog):
@@ -56,8 +66,8 @@ class Nanochat(NanochatLog):
             learning_rate=unknown,
             lr_multiplier=floats(lrm),
             grad_norm=optional(norm),
-            mfu_ratio=[v / 100 if v > 0 else None for v in coarse(mfu)],
-            step_time_s=[v / 1000 for v in coarse(dt)],
+            mfu_ratio=_RATIOS.column(mfu),
+            step_time_s=_SECONDS.column(dt),
             tokens_per_second=grouped(tokens),
             tokens_total=unknown,
             tflops=unknown,
@@ -69,8 +79,8 @@ class Nanochat(NanochatLog):
         )
 
     def step(self, match: Match, number: int, time: float | None) -> Step:
-        step_, total, loss_, norm, lrm, dt, tokens, mfu_, epoch = match.groups()
-        step, loss, mfu = int(step_), float(loss_), float(mfu_)
+        step_, total, loss_, norm, lrm, dt, tokens, mfu, epoch = match.groups()
+        step, loss = int(step_), float(loss_)
         return Step(
             step,
             loss,
@@ -78,7 +88,7 @@ class Nanochat(NanochatLog):
             None,
             float(lrm),
             float(norm) if norm else None,
-            mfu / 100 if mfu > 0 else None,
+            _ratio(mfu),
             float(dt) / 1000,
             float(tokens.replace(b",", b"")),
             None,

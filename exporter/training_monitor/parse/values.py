@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+T = TypeVar("T")
 _SUFFIXES = {b"K": 1e3, b"M": 1e6, b"B": 1e9, b"G": 1e9, b"T": 1e12, b"P": 1e15, b"E": 1e18}
 
 
@@ -28,25 +30,28 @@ def floats(texts: Sequence[bytes]) -> list[float]:
     return list(map(float, texts))
 
 
-class _Known(dict[bytes, float]):
-    """Texts that were read before; bounded."""
+class Known(dict[bytes, T]):
+    """What `read` made of texts that were seen before: for numbers of so few digits that they come again and again.
+
+    Five times faster than reading. Bounded.
+    """
 
     MOST = 4096
 
-    def __missing__(self, text: bytes) -> float:
-        value = float(text)
+    def __init__(self, read: Callable[[bytes], T]) -> None:
+        super().__init__()
+        self._read = read
+
+    def __missing__(self, text: bytes) -> T:
+        value = self._read(text)
         if len(self) >= self.MOST:
             self.clear()
         self[text] = value
         return value
 
-
-_known = _Known()
-
-
-def coarse(texts: Sequence[bytes]) -> list[float]:
-    """As `floats`, for numbers of so few digits that they come again and again: looked up, five times faster."""
-    return list(map(_known.__getitem__, texts))
+    def column(self, texts: Sequence[bytes]) -> list[T]:
+        """What each text says. Raises what `read` raises."""
+        return list(map(self.__getitem__, texts))
 
 
 def optional(texts: Sequence[bytes | None]) -> Sequence[float | None]:

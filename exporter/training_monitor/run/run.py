@@ -6,11 +6,12 @@ difference.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import ne
-from typing import Literal
+from typing import Literal, TypeVar
 
 from training_monitor.detect.engine import Engine
 from training_monitor.detect.thresholds import Thresholds
@@ -49,6 +50,7 @@ OLD_NEWS_S = 900.0
 LEAD_S = 60.0
 #: Fields of a step whose latest value is shown.
 SHOWN = tuple(name for name in Step._fields if name not in ("step", "total_steps", "time", "line"))
+T = TypeVar("T")
 
 
 class Run:
@@ -206,8 +208,8 @@ class Run:
             self.runs += 1
         self.order.advance(steps.step)
         last = steps[-1]
-        if last.total_steps is not None and last.total_steps != self.facts.total_steps:
-            self.learn(Facts(total_steps=last.total_steps))
+        if (total := _newest(steps.total_steps)) is not None and total != self.facts.total_steps:
+            self.learn(Facts(total_steps=total))
         self.finished = self.is_old_news = False
         if self.crashed_for is not None:
             self._lives(len(steps), last.step)
@@ -248,8 +250,8 @@ class Run:
         lowest = _lowest(steps)
         if lowest is not None and (self.best_loss is None or lowest < self.best_loss):
             self.best_loss = lowest
-        if steps.time[-1] is not None:
-            self.last_step_time = steps.time[-1]
+        if (at := _newest(steps.time)) is not None:
+            self.last_step_time = at
 
     def _lives(self, n: int, step: int) -> None:
         """Counts step lines after an error line: many of them mean that the run did not die of it.
@@ -352,7 +354,7 @@ class Run:
         return active
 
 
-def _newest(column: Column) -> float | None:
+def _newest(column: Sequence[T | None]) -> T | None:
     """The last value that is there."""
     if column[-1] is not None or column.count(None) == len(column):
         return column[-1]
@@ -361,8 +363,12 @@ def _newest(column: Column) -> float | None:
 
 def _lowest(steps: Steps) -> float | None:
     """The lowest loss; one beside a hidden NaN is none."""
-    if None not in steps.loss and not _has_nan(steps.loss) and not _has_nan(steps.raw_loss):
-        return min(steps.loss)  # type: ignore[type-var]
+    own = steps.raw_loss if steps.raw_loss.count(None) < len(steps) else ()
+    try:
+        if math.isfinite(sum(steps.loss) + sum(own)):  # type: ignore[arg-type]  # no NaN among them, as nearly always
+            return min(steps.loss)  # type: ignore[type-var]
+    except TypeError:  # None among them
+        pass
     both = zip(steps.loss, steps.raw_loss, strict=True)
     return min((loss for loss, raw in both if loss is not None and not _has_nan((loss, raw))), default=None)
 
