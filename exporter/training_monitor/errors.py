@@ -35,3 +35,7 @@ class InputError(MonitorError):
     """A log or another source cannot be read."""
 
     exit_code = 3
+
+
+#: What PyYAML raises beside its own errors: for `2001-99-99`, `!!bool x`, `!!map [1]`, `[[[[…`.
+NOT_OF_ITS_TAG = (ValueError, TypeError, AttributeError, KeyError, RecursionError)

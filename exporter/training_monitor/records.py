@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import IntEnum
 from itertools import compress
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 
 class Severity(IntEnum):
@@ -118,16 +118,18 @@ class Steps(Sequence[Step]):
     @property
     def rates(self) -> Column:
         """The learning rate, or its multiplier where only that is logged."""
-        missing = self.learning_rate.count(None)
-        if missing in (0, len(self)):
-            return self.lr_multiplier if missing else self.learning_rate
-        return [m if v is None else v for v, m in zip(self.learning_rate, self.lr_multiplier, strict=True)]
+        return _filled(self.learning_rate, self.lr_multiplier)
+
+    @property
+    def own_losses(self) -> Column:
+        """Each step's own loss, nats per token: recovered where the log smooths it."""
+        return _filled(self.raw_loss, self.loss)
 
     def part(self, start: int, end: int) -> Steps:
         """The steps from position `start` to before `end`."""
         if not start and end >= len(self.step):
             return self
-        return Steps(*(column[start:end] for column in self.columns))
+        return cast("Steps", self[start:end])
 
     def where(self, keep: Iterable[bool]) -> Steps:
         """The steps that `keep` says."""
@@ -145,6 +147,14 @@ class Steps(Sequence[Step]):
 
     def __iter__(self) -> Iterator[Step]:
         return map(Step, *self.columns)
+
+
+def _filled(column: Column, other: Column) -> Column:
+    """A column with the values of another one where it has none."""
+    missing = column.count(None)
+    if missing in (0, len(column)):
+        return other if missing else column
+    return [v if v is not None else o for v, o in zip(column, other, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

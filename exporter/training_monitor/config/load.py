@@ -13,10 +13,8 @@ from typing import Any
 from training_monitor.config import schema
 from training_monitor.config.schema import RUN_SCHEMA, SCHEMA, TOP, Checker, hint
 from training_monitor.detect.thresholds import Thresholds
-from training_monitor.errors import ConfigError, InputError
+from training_monitor.errors import NOT_OF_ITS_TAG, ConfigError, InputError
 
-#: What PyYAML raises beside its own errors: for `2001-99-99`, `!!bool x`, `[[[[…`.
-NOT_OF_ITS_TAG = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 MAX_SIZE = 100_000  # characters and values of the document; the commented example has 4,000
 MAX_BITS = 1000  # of a whole number; a float takes 1024
 

@@ -111,14 +111,6 @@ class Detector(Stateful):
         return {kind: Severity(c.level) for kind, c in self.conditions.items() if c.level}
 
 
-def own_losses(steps: Steps) -> Column:
-    """The own loss of each step."""
-    missing = steps.raw_loss.count(None)
-    if missing in (0, len(steps)):
-        return steps.loss if missing else steps.raw_loss
-    return [loss if raw is None else raw for raw, loss in zip(steps.raw_loss, steps.loss, strict=True)]
-
-
 def own_loss(step: Step) -> float | None:
     """The step's own loss, nats per token: recovered where the log smooths it."""
     return step.loss if step.raw_loss is None else step.raw_loss

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from operator import sub
 
-from training_monitor.detect.base import Scores, Stretch, Ten, own_losses, positive
+from training_monitor.detect.base import Scores, Stretch, Ten, positive
 from training_monitor.detect.windows import median
 from training_monitor.records import Steps
 from training_monitor.state import Stateful
@@ -81,7 +81,7 @@ class LossLevel(Stateful):
 
     def _log_losses(self, steps: Steps) -> tuple[Sequence[int], list[float]]:
         """Positions and logs of the losses that are scored."""
-        loss = own_losses(steps)
+        loss = steps.own_losses
         at, values = positive(loss)
         if self.refused <= FEW and len(at) == len(steps):
             return at, list(map(math.log, values))

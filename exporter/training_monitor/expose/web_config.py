@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training_monitor.errors import ConfigError
+from training_monitor.errors import NOT_OF_ITS_TAG, ConfigError
 
 #: Headers that the format allows, with their allowed values (empty: any).
 HEADERS: dict[str, tuple[str, ...]] = {
@@ -45,8 +45,6 @@ CIPHERS = {
     "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
     "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
 }
-#: What PyYAML raises beside its own errors: for `2001-99-99`, `!!bool x`, `!!map [1]`, `[[[[…`.
-NOT_OF_ITS_TAG = (ValueError, TypeError, AttributeError, KeyError, RecursionError)
 _BCRYPT = re.compile(r"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
